@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -41,6 +43,8 @@ class Folder:
     def problem(self, path: str) -> str | None:
         """Return why a file cannot be read; None if it can."""
         try:
+            if stat.S_ISFIFO(os.stat(path).st_mode):
+                return "cannot read a pipe"  # opening one would block the server
             with open(path, "rb"):
                 return None
         except OSError as error:
@@ -75,6 +79,15 @@ class Words:
             return _option(row)
         return self.at(tuple(key.split(".")))
 
+    def entry(self, table: str, entry: int | str, key: str = "") -> str:
+        """Return where one of several tables was written, or a key of it: the number of an address,
+        or the name of a trunk."""
+        path: Path = (table, str(entry))
+        is_option = table in self._options and (table == "listen" or path not in self._lines)
+        if self.file is None or is_option:
+            return REPEATED_OPTIONS[table] if table == "listen" else f"--trunk {entry}:"
+        return self.at((*path, key) if key else path)
+
     def at(self, path: Path) -> str:
         """Return the file, line and key of a path in the file."""
         return f"{self.file}:{line_of(self._lines, path)}: {_shown(path)}:"
@@ -88,14 +101,20 @@ class Words:
         return f"write {row.name} = {row.example} in {table}"
 
     @contextmanager
-    def naming(self, *keys: str) -> Iterator[None]:
-        """Turn InvalidValue, which names a Python argument, into a Mistake that names the keys."""
+    def naming(self, *keys: str, hints: Mapping[str, str | None] | None = None) -> Iterator[None]:
+        """Turn InvalidValue, which names a Python argument, into a Mistake that names the keys.
+
+        A file has each key on its own line. The line is that of the first key, unless the error has
+        the hint of another one: its value, or a word.
+        """
         try:
             yield
         except InvalidValue as error:
             if self.file is None:
                 raise Mistake(f"{', '.join(map(self._bare, keys))}: {error}") from error
-            raise Mistake(f"{self.name(keys[0])} {error}") from error
+            text = str(error)
+            found = (key for key, hint in (hints or {}).items() if hint and hint in text)
+            raise Mistake(f"{self.name(next(found, keys[0]))} {text}") from error
 
     def _bare(self, key: str) -> str:
         return _option(_row(key))
@@ -187,7 +206,8 @@ def _content(file: str) -> str:
     if len(held) > MAX_FILE:
         raise Mistake(f"--config: {file} has over {MAX_FILE} bytes")
     try:
-        return held.decode().replace("\r\n", "\n")
+        # some editors write a byte order mark
+        return held.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = held[: error.start].count(b"\n") + 1
         raise Mistake(f"{file}:{line}: the file is not UTF-8: save it as UTF-8") from error
@@ -203,6 +223,10 @@ def _table(file: str, text: str) -> dict[str, object]:
         raise Mistake(
             f'{file}:{line}: {problem}: write key = "value" as in https://toml.io'
         ) from error
+    except ValueError as error:  # of int()
+        raise Mistake(f"{file}: a number has too many digits: write a shorter one") from error
+    except RecursionError as error:
+        raise Mistake(f"{file}: brackets are nested too deeply: write fewer") from error
 
 
 def _row(key: str) -> Row:
@@ -248,6 +272,7 @@ def wants_patching(file: str | None, option: object) -> bool:
         return False
     try:
         with open(file, "rb") as opened:
-            return tomllib.load(opened).get("monkey") is True
-    except (OSError, ValueError):
+            text = opened.read(MAX_FILE).decode("utf-8-sig")
+        return tomllib.loads(text.replace("\r\n", "\n")).get("monkey") is True
+    except (OSError, ValueError, RecursionError):
         return False  # read_configuration() tells what is wrong

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from ..errors import excerpt
 from .terminal import Mistake
 
 log = logging.getLogger("sippet_gevent")
@@ -22,7 +23,9 @@ def load_core(text: str) -> object:
     """Return the object that MODULE_OR_FILE:CORE names. Raises Mistake."""
     where, _, name = text.rpartition(":")
     if not where or not name:
-        raise Mistake(f"{text!r} does not name a core: write module:name or path/to/file.py:name")
+        raise Mistake(
+            f"{excerpt(text)} does not name a core: write module:name or path/to/file.py:name"
+        )
     found = call(where, _import_file if where.endswith(".py") else _import_module, where)
     for part in name.split("."):
         try:

@@ -9,7 +9,10 @@ from ipaddress import ip_network
 from typing import NamedTuple, Protocol
 
 from ..errors import InvalidValue, ParseError, excerpt
+from ..message.fields.rfc3261 import MAX_DELTA_SECONDS
 from ..message.uri import URI
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]").search
 
 
 class Files(Protocol):
@@ -40,13 +43,21 @@ def _text(value: object, files: Files) -> str:
         raise InvalidValue(f"must be a text, got {excerpt(value)}")
     if not value.strip():
         raise InvalidValue("must not be empty")
+    return _one_line(value)
+
+
+def _one_line(value: str) -> str:
+    """Return a text without control characters. With them, it is no name of a file, and no value of
+    a header field."""
+    if _CONTROLS(value):
+        raise InvalidValue(f"must have no line breaks or control characters, got {excerpt(value)}")
     return value
 
 
 def _texts(value: object, files: Files) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
         raise InvalidValue(f"must be a list of texts, got {excerpt(value)}")
-    return tuple(value)
+    return tuple(map(_one_line, value))
 
 
 def _pairs(value: object, files: Files) -> dict[str, str]:
@@ -54,7 +65,7 @@ def _pairs(value: object, files: Files) -> dict[str, str]:
         isinstance(name, str) and isinstance(each, str) for name, each in value.items()
     ):
         raise InvalidValue(f"must be a table of texts, got {excerpt(value)}")
-    return dict(value)
+    return {_one_line(name): _one_line(each) for name, each in value.items()}
 
 
 def _secrets(value: object, files: Files) -> dict[str, str]:
@@ -64,9 +75,23 @@ def _secrets(value: object, files: Files) -> dict[str, str]:
     for name, secret in value.items():
         if not isinstance(secret, str) or not secret:
             raise InvalidValue(f"the password of {excerpt(name)} must be a text")
-        if ":" in name:
-            raise InvalidValue(f"a user name must have no colon, got {excerpt(name)}")
+        _username(name, files)
     return dict(value)
+
+
+def _username(value: object, files: Files) -> str:
+    """Return the name of a user, which a digest has in front of a colon (RFC 7616 §3.4.2)."""
+    text = _text(value, files)
+    if ":" in text:
+        raise InvalidValue(f"a user name must have no colon, got {excerpt(text)}")
+    return text
+
+
+def _expires(value: object, files: Files) -> int:
+    seconds = _count(value, files)
+    if seconds > MAX_DELTA_SECONDS:
+        raise InvalidValue(f"must be {MAX_DELTA_SECONDS} seconds at most, got {seconds}")
+    return seconds
 
 
 def _secret(value: object, files: Files) -> str:
@@ -249,6 +274,8 @@ PAIRS = Kind(_pairs, _parse_pairs, is_many=True)
 FLAG = Kind(_flag, _parse_flag, is_flag=True)
 SECONDS = Kind(_seconds, parse_number, is_number=True)
 RATE = Kind(_rate, parse_number, is_number=True)
+USERNAME = Kind(_username)
+EXPIRES = Kind(_expires, parse_number, is_number=True)
 COUNT = Kind(_count, parse_number, is_number=True)
 NUMBER = Kind(_plain, parse_number, is_number=True)
 NUMBERS = Kind(_plain, _parse_numbers)

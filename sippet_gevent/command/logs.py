@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from ..runtime import process
+from .configuration import Words
 from .settings import Settings
 from .terminal import Mistake
 
@@ -13,10 +14,10 @@ log = logging.getLogger("sippet_gevent")
 _HANDLERS: list[logging.Handler] = []
 
 
-def set_up_log(settings: Settings) -> None:
+def set_up_log(settings: Settings, words: Words) -> None:
     """Log as the settings say, in place of the settings before. Raises Mistake, and changes
     nothing, if the file cannot be written."""
-    handler = _handler(settings.log_file)
+    handler = _handler(settings.log_file, words)
     root = logging.getLogger()
     level = logging.getLevelName(settings.log_level.upper())
     if handler is None and not _HANDLERS:
@@ -36,14 +37,14 @@ def set_up_log(settings: Settings) -> None:
     log.setLevel(logging.DEBUG if settings.log_messages else level)
 
 
-def _handler(path: str | None) -> logging.Handler | None:
+def _handler(path: str | None, words: Words) -> logging.Handler | None:
     if path is None:
         return None
     try:
         handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:
         raise Mistake(
-            f"log file: cannot write {path}: {error.strerror}: write another file"
+            f"{words.name('log.file')} cannot write {path}: {error.strerror}: write another file"
         ) from error
     handler.setFormatter(logging.Formatter(process.LOG_FORMAT))
     return handler

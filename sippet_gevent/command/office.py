@@ -13,7 +13,7 @@ from ..core.core import Core, CoreFunction, check_core
 from ..core.identity import TrustDomain
 from ..core.registrar_proxy import RegistrarProxy
 from ..engine.filters import LOOPBACK, SCANNERS, Filter
-from ..errors import SIPError, excerpt
+from ..errors import InvalidValue, SIPError, excerpt
 from ..stack import DEFAULT_ADDRESS, Stack
 from ..stores.location import Location
 from ..transport.tls import TLS
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sippet_gevent")
 
+ALIASES = {"aliases": "alias "}
+"""The word by which errors of aliases are told from errors of domains."""
+
 
 class Office:
     """The stack of a configuration.
@@ -48,6 +51,8 @@ class Office:
     def __init__(self, configuration: Configuration, *, is_check: bool = False) -> None:
         self.settings = configuration.settings
         self.words = configuration.words
+        self.core = self.settings.core
+        """The core of the user. Only a restart changes it."""
         self.store: SQLiteBindings | None = None
         self._database_users: SQLiteUsers | None = None
         self.users: OfficeUsers | None = None
@@ -73,6 +78,11 @@ class Office:
             raise
 
     @property
+    def asks(self) -> bool:
+        """True if this server asks for passwords. Only a restart changes that."""
+        return self.users is not None
+
+    @property
     def _asks(self) -> bool:
         """True if the default server asks for passwords."""
         return self.settings.core is None and self.settings.has_users and not self.settings.open
@@ -96,7 +106,7 @@ class Office:
 
     def _stack(self) -> Stack:
         settings, words = self.settings, self.words
-        found = _found_core(settings)
+        found = _found_core(settings, words)
         tls, web = tls_of(settings, words), _web(settings, words)
         aliases = aliases_of(settings, words)
         accept = filter_of(settings, words)
@@ -105,7 +115,7 @@ class Office:
         if isinstance(found, Stack):
             stack = found
             if settings.domains:
-                with words.naming("domains", "aliases"):
+                with words.naming("domains", "aliases", hints=ALIASES):
                     stack.names.serve(settings.domains, aliases)
             stack.tls, stack.web = tls or stack.tls, web or stack.web
             kinds |= {listener.transport for _, listener in stack.planned}
@@ -115,7 +125,7 @@ class Office:
                 stack.listen(DEFAULT_ADDRESS)
         else:
             check_addresses(settings, words, kinds, tls is not None)
-            with words.naming("domains", "aliases"):
+            with words.naming("domains", "aliases", hints=ALIASES):
                 stack = Stack(
                     core=self._core() if found is None else found,
                     domains=settings.domains,
@@ -141,9 +151,13 @@ class Office:
         return stack
 
     def _listen(self, stack: Stack, addresses: tuple[str, ...]) -> None:
-        for address in addresses:
-            with self.words.naming("listen.address"):
+        for index, address in enumerate(addresses):
+            try:
                 stack.listen(address)
+            except InvalidValue as error:
+                raise Mistake(
+                    f"{self.words.entry('listen', index, 'address').rstrip(':')}: {error}"
+                ) from error
 
     def _core(self) -> Core:
         """Return the default server, which asks for passwords if there are users. Raises
@@ -247,25 +261,34 @@ class Office:
             )
 
 
-def _found_core(settings: Settings) -> Stack | CoreFunction | None:
+def _found_core(settings: Settings, words: Words) -> Stack | CoreFunction | None:
     """Return the core or the Stack that the user names; None for the default server. Raises
     Mistake."""
     if settings.core is None:
         return None
-    found = load_core(settings.core)
+    try:
+        return _loaded(settings.core)
+    except Mistake as mistake:
+        if words.file is None:
+            raise
+        raise Mistake(f"{words.name('core')} {mistake}") from mistake
+
+
+def _loaded(core: str) -> Stack | CoreFunction:
+    found = load_core(core)
     if isinstance(found, Stack):
         return found
     if isinstance(found, type) and issubclass(found, Core):
-        found = call(settings.core, found)
+        found = call(core, found)
     if not callable(found):
         raise Mistake(
-            f"{settings.core} must be a callable, a Core or a Stack, got {excerpt(found)}: "
+            f"{core} must be a callable, a Core or a Stack, got {excerpt(found)}: "
             "write def core(request, tx)"
         )
     try:
         check_core(found)
     except TypeError as error:
-        raise Mistake(f"{settings.core} is not a core: {error}") from None
+        raise Mistake(f"{core} is not a core: {error}") from None
     return cast(CoreFunction, found)
 
 
@@ -294,13 +317,14 @@ def tls_of(settings: Settings, words: Words) -> TLS | None:
     """Return the TLS of the settings, or None. Raises Mistake."""
     cert, key, client_ca = settings.tls_certificate, settings.tls_key, settings.tls_client_ca
     if cert is None and (key is not None or client_ca is not None):
-        raise Mistake(
-            f"--key and --client-ca need a certificate: {words.add('tls.certificate', 'FILE')}"
-        )
+        given = "--key and --client-ca need"
+        if words.file is not None:
+            given = f"{words.name('tls.client_ca' if key is None else 'tls.key')} needs"
+        raise Mistake(f"{given} a certificate: {words.add('tls.certificate', 'FILE')}")
     if cert is None and settings.tls_ca is None:
         return None
     keys = ("tls.certificate", "tls.key", "tls.ca", "tls.client_ca")
-    with words.naming(*keys):
+    with words.naming(*keys, hints=dict(zip(keys, (cert, key, settings.tls_ca, client_ca)))):
         return TLS(cert, key, ca=settings.tls_ca, client_ca=client_ca)
 
 

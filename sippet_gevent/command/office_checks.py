@@ -24,14 +24,15 @@ def check_core_options(settings: Settings, words: Words) -> None:
             f"{words.name('database')} is for the default server, and {settings.core} keeps its "
             f"own bindings: write Location(SQLiteBindings({settings.database!r})) there"
         )
-    for key, value in (
-        ("users", settings.users),
-        ("users_file", settings.users_file),
-        ("trunks.account", settings.trunks),
+    trunk = words.entry("trunks", settings.trunks[0].name) if settings.trunks else ""
+    for name, value in (
+        (words.name("users"), settings.users),
+        (words.name("users_file"), settings.users_file),
+        (trunk, settings.trunks),
     ):
         if value:
             raise Mistake(
-                f"{words.name(key)} is for the default server: {settings.core} has users and "
+                f"{name} is for the default server: {settings.core} has users and "
                 "accounts of its own"
             )
 
@@ -66,14 +67,20 @@ def check_users(settings: Settings, words: Words) -> None:
 
 def check_loopback(stack: Stack, words: Words) -> None:
     """Check that only this machine reaches a server that asks for no passwords. Raises Mistake."""
-    for _, listener in stack.planned:
+    for index, (_, listener) in enumerate(stack.planned):
         if not _is_loopback(listener.host):
             raise Mistake(
-                f"{words.name('listen.address')} {listener.transport}:{listener.host} lets "
+                f"{words.entry('listen', index, 'address')} "
+                f"{listener.transport}:{listener.host} lets "
                 f"everybody on the network register and call: {words.add('database', 'FILE')} and "
                 f"{words.add('domains', 'NAME').removeprefix('add ')} to ask for passwords, or "
                 "--open to ask for none"
             )
+
+
+def is_local(stack: Stack) -> bool:
+    """True if only this machine reaches a stack."""
+    return all(_is_loopback(listener.host) for _, listener in stack.planned)
 
 
 def _is_loopback(host: str) -> bool:
@@ -89,10 +96,10 @@ def check_addresses(
     settings: Settings, words: Words, kinds: set[str], has_certificate: bool
 ) -> None:
     """Check that settings and addresses fit together. Raises Mistake."""
-    for address in settings.listen:
+    for index, address in enumerate(settings.listen):
         if address.startswith(("tls:", "wss:")) and not has_certificate:
             raise Mistake(
-                f"{words.name('listen.address')} {address} needs a certificate: "
+                f"{words.entry('listen', index, 'address')} {address} needs a certificate: "
                 f"{words.add('tls.certificate', 'FILE')}, and {words.add('tls.key', 'FILE')} if "
                 "the key is in another file".replace("and add ", "and ")
             )

@@ -6,7 +6,9 @@ Everything that can fail comes first. So a file with a mistake changes nothing.
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
@@ -17,11 +19,12 @@ from ..core.routing.local import Names
 from ..engine.filters import Filter
 from ..errors import SIPError
 from ..transport.tls import TLS
-from .configuration import read_configuration
+from .configuration import Words, read_configuration
 from .logs import set_up_log
-from .office import Office, aliases_of, filter_of, tls_of
-from .office_checks import check_core_options, check_users
+from .office import ALIASES, Office, aliases_of, filter_of, tls_of
+from .office_checks import check_core_options, check_users, is_local
 from .settings import ROWS, Settings
+from .terminal import Mistake
 from .users_file import configured_users
 
 log = logging.getLogger("sippet_gevent")
@@ -39,6 +42,7 @@ class Reloader:
         self._office = office
         self._options = options
         self._is_busy = False
+        self._is_wanted = False
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -61,36 +65,48 @@ class Reloader:
         """Read the configuration, and use what has changed. Returns False, and changes nothing, if
         something is wrong; the log says what."""
         if self._is_busy:
+            self._is_wanted = True  # the file may have changed after it was read
             return False
-        self._is_busy = True
+        self._is_busy = self._is_wanted = True
+        done = False
+        try:
+            while self._is_wanted:
+                self._is_wanted = False
+                done = self._try()
+        finally:
+            self._is_busy = False
+        return done
+
+    def _try(self) -> bool:
         try:
             self._reload()
         except SIPError as error:
             for line in str(error).split("\n"):
                 log.error('configuration not reloaded: reason="%s" hint="the old one stays"', line)
             return False
-        finally:
-            self._is_busy = False
         return True
 
     def _reload(self) -> None:
         office, stack = self._office, self._office.stack
         before = office.settings
+        check_repeatable(office.words.file)
         configuration = read_configuration(self._options)
         settings, words = configuration
         # what can fail
         check_core_options(settings, words)
         check_users(settings, words)
+        check_core(office, settings, words)
         aliases = aliases_of(settings, words)
-        with words.naming("domains", "aliases"):
+        with words.naming("domains", "aliases", hints=ALIASES):
             Names([], settings.domains, None, aliases)
         accept = filter_of(settings, words)
         tls = gevent.get_hub().threadpool.apply(tls_of, (settings, words))
         users = None if office.users is None else configured_users(settings)
         trunks = office.trunks.made(settings, words) if settings.core is None else []
-        set_up_log(settings)
+        set_up_log(settings, words)
         # what cannot
         changed = changed_keys(before, settings)
+        fixed = _FIXED if settings.domains else _FIXED | {"domains"}  # a registrar needs one
         self._use_tls(tls)
         if words.file is not None and isinstance(stack.engine.accept, Filter):
             accept = accept or Filter(scanners=())
@@ -104,12 +120,12 @@ class Reloader:
             stack.engine.use_limits(settings.limits)
         office.adopt(configuration, users, trunks)
         for key in changed:
-            if not _reloads(key):
+            if key in fixed:
                 log.warning('setting not reloaded: key=%s reason="it needs a restart"', key)
         log.info(
             "configuration reloaded: file=%s changed=%s",
             words.file or settings.users_file,
-            ",".join(key for key in changed if _reloads(key)) or "none",
+            ",".join(key for key in changed if key not in fixed) or "none",
         )
 
     def _use_tls(self, tls: TLS | None) -> None:
@@ -145,5 +161,31 @@ def changed_keys(before: Settings, after: Settings) -> list[str]:
 _FIXED = frozenset(row.key for row in ROWS if not row.reloads) | {"listen"}
 
 
-def _reloads(key: str) -> bool:
-    return key not in _FIXED
+def check_repeatable(file: str | None) -> None:
+    """Check that a file can be read again: a pipe would block the server, and is empty the second
+    time. Raises Mistake, and for a file without settings, too, because an editor may be writing
+    it."""
+    if file is None:
+        return
+    try:
+        state = os.stat(file)
+    except OSError:
+        return  # read_configuration() tells why
+    if stat.S_ISFIFO(state.st_mode):
+        raise Mistake(f"--config: {file} is a pipe: write the path of a file to reload it")
+    if state.st_size == 0:
+        raise Mistake(f"{file}: the file is empty: write it, and send SIGHUP again")
+
+
+def check_core(office: Office, settings: Settings, words: Words) -> None:
+    """Check that the server stays of the same kind, and that no trunk is added while others reach
+    it without a password. Raises Mistake."""
+    if (settings.core is None) != (office.core is None):
+        raise Mistake(
+            f"{words.name('core')} needs a restart, because the other settings depend on it"
+        )
+    if settings.trunks and not office.asks and (settings.has_users or not is_local(office.stack)):
+        raise Mistake(
+            f"{words.entry('trunks', settings.trunks[0].name)} needs a restart: until then, the "
+            "server asks for no passwords, and everybody could call at your expense"
+        )

@@ -41,7 +41,7 @@ def serve(options: argparse.Namespace) -> int:
         if options.check:
             print(f"{configuration.words.file or 'the options'}: the settings can be used")
             return 0
-        set_up_log(settings)
+        set_up_log(settings, configuration.words)
         stack = office.stack
         if settings.log_messages:
             show_messages(stack)

@@ -185,7 +185,7 @@ _OWN_ROWS = (
     Row("log.messages", kinds.FLAG, "show each message, and the traceback of a core that cannot "
         "be loaded", "false", "--verbose", reloads=False),
     Row("trunks.account", kinds.AOR, "its address-of-record", '"sip:4930123@carrier.example"'),
-    Row("trunks.user", kinds.TEXT, "user name for the password; default: that of the account",
+    Row("trunks.user", kinds.USERNAME, "user name for the password; default: that of the account",
         '"4930123"'),
     Row("trunks.password", kinds.SECRET, "the password", '"secret"'),
     Row("trunks.password_file", kinds.FILE, "file with the password in its first line",
@@ -196,7 +196,7 @@ _OWN_ROWS = (
         '"sip:sbc.carrier.example"'),
     Row("trunks.display_name", kinds.TEXT, "the name that callees see", '"Example Ltd"'),
     Row("trunks.register", kinds.FLAG, "false if the carrier knows us by our address", "true"),
-    Row("trunks.expires", kinds.COUNT, "seconds between two registrations at most", "3600"),
+    Row("trunks.expires", kinds.EXPIRES, "seconds between two registrations at most", "3600"),
     Row("trunks.probe", kinds.SECONDS, "seconds between two OPTIONS; a trunk that does not answer "
         "gets no calls; 0 sends none", "30"),
     Row("trunks.numbers", kinds.TEXTS, "beginnings of numbers that go to this trunk",

@@ -99,13 +99,17 @@ class Reading:
                 self._fault(path, 'address is missing: write address = "udp:192.0.2.10:5060"')
             return None
         address = str(values["address"])
-        for name in ("name", "advertise"):
-            if name in values:
-                address += f";{name}={values[name]}"
-        if "proxy" in values:
-            networks = cast(tuple[str, ...], values["proxy"])
-            address += f";proxy={','.join(networks)}" if networks else ";proxy"
-        return self._checked_address(address, (*path, "address"))
+        if self._checked_address(address, (*path, "address")) is None:
+            return None
+        for name in ("name", "advertise", "proxy"):
+            if name not in values:
+                continue
+            value = values[name]
+            text = ",".join(value) if isinstance(value, tuple) else str(value)
+            address += f";{name}={text}" if text else f";{name}"
+            if self._checked_address(address, (*path, name)) is None:
+                return None
+        return address
 
     def _checked_address(self, value: object, path: Path) -> str | None:
         if not isinstance(value, str):
@@ -115,6 +119,7 @@ class Reading:
             Listener.parse(value, TRANSPORTS)
         except InvalidValue as error:
             self._fault(path, str(error))
+            return None
         return value
 
     def _trunks(self, value: object) -> None:
@@ -159,6 +164,8 @@ class Reading:
         known = list(dict.fromkeys(each for each in known if each and "." not in each))
         near = difflib.get_close_matches(path[-1], known, 1, 0.5)
         write = near[0] if near else f"one of {', '.join(sorted(known))}"
+        if table and (path[-1] in BY_TABLE[""] or path[-1] in REPEATED):
+            write = f"{path[-1]} above the first table of the file"
         self._fault(path, f"there is no such key: write {write}")
 
     def _fault(self, path: Path, text: str) -> None:

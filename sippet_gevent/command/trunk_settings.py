@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from typing import NamedTuple
 
+import gevent
+
 from ..core.auth.credentials import Credentials
 from ..core.registrar_proxy import RegistrarProxy
 from ..core.registration.account import Account
 from ..core.trunks import NEXT_ON, Trunk, Trunks
-from ..errors import SIPError
+from ..errors import InvalidValue, SIPError
 from ..message.uri import URI
 from ..stack import Stack
 from .configuration import Words
@@ -53,9 +55,13 @@ class OfficeTrunks:
         found = []
         for each in settings.trunks:
             password = _password(each, words)
-            draft = OfficeTrunk(each, password, _trunk(each, _account(each, password)))
-            account = kept.get(draft.account_key)
-            if account is not None:
+            try:
+                draft = OfficeTrunk(each, password, _trunk(each, _account(each, password)))
+            except InvalidValue as error:
+                raise Mistake(f"{words.entry('trunks', each.name)} {error}") from error
+            # trunks of one account share it: two would unregister the Contact of each other
+            account = kept.setdefault(draft.account_key, draft.trunk.account)
+            if account is not draft.trunk.account:
                 draft = draft._replace(trunk=_trunk(each, account))
             found.append(draft)
         return found
@@ -66,8 +72,8 @@ class OfficeTrunks:
 
     def join(self, stack: Stack) -> None:
         """Add the accounts to a stack, which starts and stops them."""
-        for each in self._present:
-            stack.accounts.add(each.trunk.account)
+        for account in _accounts(self._present):
+            stack.accounts.add(account)
 
     def core_around(self, proxy: RegistrarProxy, *, is_open: bool) -> Trunks | None:
         """Return the core with the trunks, around the registrar and proxy; None without trunks."""
@@ -81,34 +87,44 @@ class OfficeTrunks:
         """Use these trunks from now on; calls go on. Returns True if the stack needs another core,
         because it had none with trunks."""
         before, self._present = self._present, trunks
-        kept = {id(each.trunk.account) for each in trunks}
+        kept = _accounts(trunks)
         if self._core is not None:
             self._core.trunks = tuple(each.trunk for each in trunks)
-        for each in before:
-            if id(each.trunk.account) not in kept:
-                try:
-                    each.trunk.account.close(UNREGISTER)
-                except SIPError as error:
-                    log.warning('trunk not closed: name=%s reason="%s"', each.settings.name, error)
-        for each in trunks:
-            if each.trunk.account not in stack.accounts:
-                stack.accounts.add(each.trunk.account)
+        gone = [account for account in _accounts(before) if account not in kept]
+        # at the same time, because each may wait for a carrier that is dead
+        gevent.joinall([gevent.spawn(_close, account) for account in gone])
+        for account in kept:
+            if account not in stack.accounts:
+                stack.accounts.add(account)
         return self._core is None and bool(trunks)
+
+
+def _accounts(trunks: list[OfficeTrunk]) -> dict[Account, None]:
+    """Return the accounts of trunks, each once."""
+    return dict.fromkeys(each.trunk.account for each in trunks)
+
+
+def _close(account: Account) -> None:
+    try:
+        account.close(UNREGISTER)
+    except SIPError as error:
+        log.warning('trunk not closed: account=%s reason="%s"', account.aor, error)
 
 
 def _password(settings: TrunkSettings, words: Words) -> str | None:
     """Return the password of a trunk. Raises Mistake."""
     if settings.password_file is None:
         return settings.password
+    where = words.entry("trunks", settings.name, "password_file")
     try:
         with open(settings.password_file, encoding="utf-8") as file:
             password = file.readline().rstrip("\r\n")
     except (OSError, ValueError) as error:
-        raise Mistake(f"trunk {settings.name}: cannot read the password_file: {error}") from error
+        problem = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise Mistake(f"{where} cannot read {settings.password_file}: {problem}") from error
     if not password:
         raise Mistake(
-            f"trunk {settings.name}: {settings.password_file} is empty: write the password into "
-            "its first line"
+            f"{where} {settings.password_file} is empty: write the password into its first line"
         )
     return password
 

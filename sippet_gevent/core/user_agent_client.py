@@ -12,6 +12,7 @@ from ..engine.users import ClientUser
 from ..errors import InvalidValue, Reject, Unauthorized
 from ..message.address import NameAddr
 from ..message.fields.extensions import Event as SubscribedEvent
+from ..message.fields.rfc3261 import MAX_DELTA_SECONDS
 from ..message.message import Request, Response
 from ..message.sdp import MediaStream
 from ..message.uri import URI
@@ -300,7 +301,9 @@ class UserAgentClient:
         check_way(next_hop, listener)
         what = SubscribedEvent.parse(event)
         package = package_of(what)
-        seconds = arguments.whole("expires", package.default if expires is None else expires)
+        seconds = arguments.whole(
+            "expires", package.default if expires is None else expires, 0, MAX_DELTA_SECONDS
+        )
         request = Request(
             "SUBSCRIBE",
             uri,

@@ -183,6 +183,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         _check(self)
+        number("reserve", self.reserve, 0, 100)  # limits are whole numbers of a machine
         instance("streams", self.streams, StreamLimits, "streams=StreamLimits(idle=600.0)")
         for name, value in (
             instance("parser", self.parser, ParserLimits, "parser=ParserLimits(message=65536)")

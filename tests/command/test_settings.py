@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from dataclasses import fields
 
 import pytest
 
-from sippet_gevent.command.configuration import read_configuration
+from sippet_gevent.command.configuration import Words, read_configuration, wants_patching
+from sippet_gevent.command.office import Office
 from sippet_gevent.command.serve import SAMPLE
 from sippet_gevent.command.settings import (
     BY_TABLE,
@@ -19,6 +21,7 @@ from sippet_gevent.command.settings import (
 )
 from sippet_gevent.command.terminal import Mistake
 from sippet_gevent.command.toml_lines import line_of, lines_of
+from sippet_gevent.command.trunk_settings import OfficeTrunks
 from sippet_gevent.runtime.limits import Limits, StreamLimits
 
 if sys.version_info >= (3, 11):
@@ -335,3 +338,105 @@ k = 2
     }  # fmt: skip
     assert line_of(lines, ("table", "in ner", "h", "i")) == 15
     assert line_of(lines, ("nowhere",)) == 1
+
+
+# ---- mistakes that look harmless
+
+OFFICE = 'domains = ["office.example"]\n[[listen]]\naddress = "udp:127.0.0.1:0"\n'
+CARRIER = OFFICE + '[trunks.a]\naccount = "sip:1@carrier.example"\n'
+CONTROL = "must have no line breaks or control characters, got "
+
+
+@pytest.fixture
+def refused(tmp_path):
+    """Check a text as `sippet serve --check` does, and return the one line about its mistake."""
+
+    def refused(text, **options):
+        path = tmp_path / "sippet.toml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        with pytest.raises(Mistake) as caught:
+            Office(read_configuration({"config": str(path), **options}), is_check=True)
+        return str(caught.value).replace(f"{tmp_path}/", "")
+
+    return refused
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('log.file = "a\\u0000"\n' + OFFICE, f"1: [log] file: {CONTROL}'a\\x00': write file = "),
+        ('users_file = "a\\nb"\n' + OFFICE, f"1: users_file: {CONTROL}'a\\nb': write users_file"),
+        (CARRIER + 'caller_id = "1\\r2"\n', f"6: [trunks.a] caller_id: {CONTROL}'1\\r2': write"),
+        (OFFICE + '[bans]\ncommand = ["\\u0000"]\n', f"5: [bans] command: {CONTROL}'\\x00': write"),
+        ('users = { "" = "x" }\n' + OFFICE, "1: users: must not be empty: write users = "),
+        (CARRIER + 'user = "a:b"\n', "6: [trunks.a] user: a user name must have no colon, got 'a:b'"),
+        (CARRIER + "expires = 4294967296\n", "6: [trunks.a] expires: must be 4294967295 seconds at"),
+        (CARRIER + 'password_file = "sippet.toml"\n[x]\n', "7: x: there is no such key: write"),
+        (CARRIER + 'password_file = "empty"\n', "6: [trunks.a] password_file: empty is empty: write"),
+        (CARRIER + 'password_file = "bytes"\n', "6: [trunks.a] password_file: cannot read bytes: it"),
+        (CARRIER + 'password_file = "pipe"\n', "6: [trunks.a] password_file: cannot read a pipe 'p"),
+        ('core = "a"\n', "1: core: 'a' does not name a core: write module:name or"),
+        ('core = "no_such_module:a"\n', "1: core: cannot load no_such_module: No module named"),
+        ('core = "no.py:a"\n', "1: core: there is no file "),
+        ('core = "a:b"\n[trunks.a]\naccount = "sip:1@a"\n', "2: [trunks.a]: is for the default ser"),
+        ('aliases = { a = "b" }\n' + OFFICE, "1: aliases: alias 'a' leads to 'b', which is none of"),
+        ('tls.ca = "sippet.toml"\n' + OFFICE, "1: [tls] ca: cannot load sippet.toml: "),
+        ('tls.key = "sippet.toml"\n' + OFFICE, "1: [tls] key: needs a certificate: write certif"),
+        (OFFICE + OFFICE[29:] + 'name = "a b"\n', "6: [[listen]] name: 'udp:127.0.0.1:0;name=a b"),
+        (OFFICE + '[[listen]]\naddress = "udp:0.0.0.0:0"\n', "5: [[listen]] address: udp:0.0.0.0 l"),
+        (OFFICE + '[[listen]]\naddress = "tls:127.0.0.1:0"\n', "5: [[listen]] address: tls:127.0."),
+        (OFFICE + "drain = 5\n", "4: [[listen]] drain: there is no such key: write drain above the fi"),
+        (OFFICE + "[limits]\nreserve = 1e300\n", "5: [limits] reserve: must be a number from 0 to 1"),
+    ],
+)  # fmt: skip
+def test_each_mistake_names_its_own_line_and_key(refused, tmp_path, text, line):
+    (tmp_path / "empty").touch()
+    (tmp_path / "bytes").write_bytes(b"\xff")
+    os.mkfifo(tmp_path / "pipe")
+    told = refused(text)
+    assert told.startswith(f"sippet.toml:{line}"), told
+    assert told.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a = " + "[" * 5000, "sippet.toml: brackets are nested too deeply: write fewer"),
+        ("drain = " + "9" * 5000, "sippet.toml: a number has too many digits: write a shorter one"),
+    ],
+)
+def test_file_that_breaks_the_reader_of_toml_is_a_mistake(refused, text, line):
+    assert refused(text) == line
+
+
+def test_byte_order_mark_of_an_editor_is_left_out(refused, tmp_path):
+    path = tmp_path / "sippet.toml"
+    path.write_bytes(b"\xef\xbb\xbfmonkey = true\r\n")
+    assert read_configuration({"config": str(path)}).settings.monkey
+    assert wants_patching(str(path), None)
+
+
+def test_every_beginning_of_the_sample_is_read_or_is_one_line(tmp_path):
+    """Editors save files in the middle of a line."""
+    path = tmp_path / "sippet.toml"
+    text = re.sub(r"^# ?(?=[a-z\[])", "", SAMPLE.read_text(), flags=re.M)
+    for end in range(0, len(text), 7):
+        path.write_text(text[:end])
+        try:
+            read_configuration({"config": str(path)})
+        except Mistake as mistake:
+            for line in str(mistake).split("\n"):
+                assert line.startswith(f"{path}:") and line.isprintable(), line
+
+
+# ---- trunks
+
+
+def test_trunks_of_one_account_share_it(read):
+    text = CARRIER + CARRIER.replace(OFFICE, "").replace("trunks.a", "trunks.b")
+    trunks = OfficeTrunks()
+    first = trunks.made(read(text), Words())
+    assert first[0].trunk.account is first[1].trunk.account
+    trunks.first(first)
+    again = trunks.made(read(text + 'strip = "0"\n'), Words())
+    assert {each.trunk.account for each in again} == {first[0].trunk.account}

@@ -9,6 +9,7 @@ from ...arguments import seconds as check_seconds
 from ...arguments import whole
 from ...errors import ParseError, Reject
 from ...message.fields.extensions import SubscriptionState
+from ...message.fields.rfc3261 import MAX_DELTA_SECONDS
 from ...message.message import Request, Response
 from ...transport.listener_choice import Wanted
 from ..client.completion import complete
@@ -146,7 +147,7 @@ class Subscription:
             TransportError: It cannot be sent.
         """
         if expires is not None:
-            self._refreshes = whole("expires", expires, 1)
+            self._refreshes = whole("expires", expires, 1, MAX_DELTA_SECONDS)
         for usage in [*self._usages]:
             usage.refreshes = self._refreshes
             usage.subscribe(self._refreshes or self._package.default)

@@ -9,6 +9,7 @@ from typing import cast
 from ...arguments import flag, number, texts, whole
 from ...errors import InvalidValue, ParseError, Reject, SIPError, excerpt
 from ...message.address import STAR, NameAddr
+from ...message.fields.rfc3261 import MAX_DELTA_SECONDS
 from ...message.mandatory import mandatory_of
 from ...message.message import Request, Response
 from ...message.scan import USUAL, Line
@@ -130,8 +131,8 @@ class Registrar:
             )
         self.location = location
         self.default_expires = whole("default_expires", default_expires, 1)
-        self.min_expires = whole("min_expires", min_expires)
-        self.max_expires = whole("max_expires", max_expires, 1)
+        self.min_expires = whole("min_expires", min_expires, 0, MAX_DELTA_SECONDS)
+        self.max_expires = whole("max_expires", max_expires, 1, MAX_DELTA_SECONDS)
         if max_expires < max(min_expires, default_expires):
             raise InvalidValue(
                 f"max_expires must be {max(min_expires, default_expires)} or more, as min_expires "

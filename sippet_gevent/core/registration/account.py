@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from ... import arguments
-from ...errors import InvalidValue, SIPError, TransactionStateError
+from ...errors import InvalidValue, SIPError, TransactionStateError, excerpt
 from ...message.address import NameAddr
+from ...message.fields.rfc3261 import MAX_DELTA_SECONDS
 from ...message.message import Request
 from ...message.uri import URI, normal_host
 from ...observe.counters import Plain
@@ -55,6 +56,9 @@ OnAccountChange = Callable[["Account"], object]
 
 ADDRESSES = 8
 """Most addresses of a server that are remembered. The oldest is forgotten first."""
+
+
+_LINE_BREAKS = frozenset("\r\n\0")
 
 
 class AccountTable(Protocol):
@@ -186,7 +190,7 @@ class Account(AccountRequests):
         self._keep_up = (
             None if keep_up is None else arguments.number("keep_up", keep_up, 0, above=True)
         )
-        self._expires = arguments.whole("expires", expires, 1)
+        self._expires = arguments.whole("expires", expires, 1, MAX_DELTA_SECONDS)
         self._public_contact = arguments.flag("public_contact", public_contact)
         self._contact, self._instance = contact_of(contact), checked_instance(instance)
         if len(self.outbound_proxies) > 1 and instance is None:
@@ -591,6 +595,11 @@ def proxies_of(given: URI | str | tuple[URI | str, ...] | None) -> tuple[URI, ..
 
 def _from_of(aor: URI, given: NameAddr | URI | str | None, display_name: str) -> NameAddr:
     arguments.instance("display_name", display_name, str, 'display_name="Example Ltd"')
+    if not _LINE_BREAKS.isdisjoint(display_name):  # else each request of the account would fail
+        raise InvalidValue(
+            f"display_name must be one line, got {excerpt(display_name)}: write "
+            'display_name="Example Ltd"'
+        )
     if given is None:
         return NameAddr(aor, display_name)
     if isinstance(given, URI):

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 from ... import arguments
 from ...errors import InvalidValue, SIPError, TransactionStateError, excerpt
 from ...message.address import NameAddr
+from ...message.fields.rfc3261 import MAX_DELTA_SECONDS
 from ...message.message import Request
 from ...message.uri import URI
 from ...observe.counters import Plain
@@ -119,7 +120,7 @@ class Registration(AccountRequests):
         self.given = contact_of(contact)
         self.public = arguments.flag("public_contact", public_contact)
         self.listener = listener
-        self.expires = arguments.whole("expires", expires, 1)
+        self.expires = arguments.whole("expires", expires, 1, MAX_DELTA_SECONDS)
         """Seconds that REGISTERs ask for."""
         self._instance = checked_instance(instance)
         self._on_change = on_change

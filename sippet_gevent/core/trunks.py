@@ -168,6 +168,10 @@ class Trunk:
         The number is in the Request-URI, in P-Called-Party-ID (RFC 7315 §4.2) or in To. Carriers
         that call the registered Contact have it in one of the others.
         """
+        return self.number_called(request) or self.incoming
+
+    def number_called(self, request: Request) -> str | None:
+        """Return the user of `incoming_numbers` whose number was called; None for none."""
         if self.incoming_numbers:
             called = request.p_called_party_id
             uris = [request.uri, request.to.uri]
@@ -178,7 +182,7 @@ class Trunk:
                 found = self.incoming_numbers.get(number)
                 if found is not None:
                     return found
-        return self.incoming
+        return None
 
     def identity(self, user: str | None) -> NameAddr:
         """Return the caller that callees see for calls of a user."""
@@ -239,11 +243,20 @@ class Trunks(Core):
         return request.method != "REGISTER" and self._origin(request) is not None
 
     def _origin(self, request: Request) -> Trunk | None:
-        """Return the trunk whose carrier has sent a request."""
+        """Return the trunk whose carrier has sent a request.
+
+        Trunks may share an account or a carrier. Then the number that was called says which it is.
+        """
+        found = None
         for trunk in self.trunks:
-            if trunk.account.owns(request):
+            account = trunk.account
+            if account.owns(request):
+                if trunk.user(request) is not None:
+                    return trunk
+                found = found or trunk
+            elif trunk.number_called(request) is not None and account._is_from_server(request):
                 return trunk
-        return None
+        return found
 
     def receive_request(self, request: Request, tx: ServerTransaction) -> int | Response | None:
         if request.method != "REGISTER" and request.mandatory.to_tag is None:

@@ -70,6 +70,9 @@ class AccountTable(Protocol):
     def owner_of(self, request: Request) -> Account | None:
         """Return the account that a received request is for."""
 
+    def is_from(self, account: Account, request: Request) -> bool:
+        """True for a received request that comes from a server of an account."""
+
     def bind(self, account: Account, address: str, port: int = 0) -> None:
         """Note an address or network from which requests for an account come, by any port or by
         one."""
@@ -264,6 +267,11 @@ class Account(AccountRequests):
         of the server (RFC 5922 §7.3). Any port counts for `peers`.
         """
         return self._table is not None and self._table.owner_of(request) is self
+
+    def _is_from_server(self, request: Request) -> bool:
+        """True for a received request that comes from the server of this account, even if it may be
+        for another one."""
+        return self._table is not None and self._table.is_from(self, request)
 
     def bridge(
         self,

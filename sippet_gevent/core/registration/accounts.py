@@ -200,6 +200,21 @@ class Accounts:
             owner = None if peer is None else peer.owner_of(request)
         return owner
 
+    def is_from(self, account: Account, request: Request) -> bool:
+        """True for a received request that comes from a server of an account, even if it may be for
+        another account of that server."""
+        flow = request.flow
+        if flow is None:
+            return False
+        host, port = flow.remote
+        peers = self._by_peer.get(host, {})
+        if any(each in peers and account in peers[each] for each in (port, 0)):
+            return True
+        if flow.peer_identity and account._is_server(flow.peer_identity):
+            return any(account in peer for peer in peers.values())
+        network = self._network_of(host) if self._networks else None
+        return network is not None and account in network
+
     def kept_for(self, request: Request) -> Kept | None:
         """Return the credentials for a call that a received INVITE begins; None if it is for no
         account."""
@@ -279,6 +294,9 @@ class _Peer:
         self._number += 1
         if not account.registers:
             self._trunks.append(account)
+
+    def __contains__(self, account: Account) -> bool:
+        return account in self._users.get(account.contact_user, ())
 
     def remove(self, account: Account) -> int:
         """Remove an account, and return the number of those left."""

@@ -18,7 +18,7 @@ from gevent.event import AsyncResult
 from sippet_gevent import URI, Cancelled, Credentials, SIPError, Stack, sdp
 
 AUDIO = sdp.MediaStream("audio", 40000, (sdp.PCMU, sdp.PCMA, sdp.TELEPHONE_EVENT))
-RINGING, EXPIRES, RETRY = 60, 300, 30  # seconds
+RINGING = 60  # seconds
 ANSWER = float(os.environ.get("ANSWER", "0"))
 
 
@@ -30,6 +30,7 @@ class Phone:
         self.calls = []  # the last one is the one that we talk to
         self.incoming = None  # an AsyncResult for the user's decision
         self.placing = None  # the greenlet of a call that is not answered yet
+        self.registration = None
         stack.on("INVITE")(self.ring)
 
     def ring(self, request, tx):
@@ -149,10 +150,13 @@ class Phone:
             self.say(f"transfer: {error}")
 
     def do_quit(self, _):
+        self.do_reject(_)
         for call in list(self.calls):
             call.hangup()
         if self.placing is not None:
             self.placing.kill()
+        if self.registration is not None:
+            self.registration.close()
         self.stack.stop(timeout=2)  # until the last responses are there
 
     def current(self):
@@ -171,31 +175,19 @@ def keyboard(phone):
         phone.do(line)
 
 
-def register(stack, user):
-    """Keep a user registered at the host of its URI."""
+def register(phone, user):
+    """Keep a user registered at the host of its URI, until the phone quits."""
     uri = URI.parse(user)
     password = os.environ.get("PASSWORD")
     mine = Credentials(uri.user, password, hosts=(uri.host,)) if password else None
-    while True:
-        try:
-            registrar = uri._replace(user=None)
-            headers = {
-                "to": user,
-                "from_": user,
-                "contact": stack.contact(stack.flow_to(registrar)),
-            }
-            answer = stack.request(
-                "REGISTER", registrar, credentials=mine, timeout=RETRY, expires=EXPIRES, **headers
-            )
-            said = f"{answer.status} {answer.reason}"
-        except SIPError as error:
-            answer, said = None, str(error)
-        print(
-            f"registered: {said}"
-            if answer is not None and answer.is_success
-            else f"not registered: {said}"
-        )
-        stack.clock.sleep(EXPIRES / 2 if answer is not None and answer.is_success else RETRY)
+    phone.registration = phone.stack.register(uri, credentials=mine, on_change=tell)
+
+
+def tell(registration):
+    if registration.registered:
+        print("registered: 200 OK")
+    elif not registration.ended:
+        print(f"not registered: {registration.error}")
 
 
 stack = Stack(os.environ.get("LISTEN", "udp:127.0.0.1:5062"))
@@ -204,5 +196,5 @@ phone = Phone(stack)
 if __name__ == "__main__":
     gevent.spawn(keyboard, phone)
     if "REGISTER" in os.environ:
-        gevent.spawn(register, stack, os.environ["REGISTER"])
+        gevent.spawn(register, phone, os.environ["REGISTER"])
     stack.run()

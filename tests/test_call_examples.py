@@ -541,3 +541,11 @@ def test_softphone_quits_in_a_call(sip, users):
     assert bob.said[-1] == "ended: bye by peer"
     assert carol.said[-1] == "the caller has given up"
     assert not alice.stack.is_running
+
+
+def test_softphone_that_quits_while_it_rings_refuses_the_call(sip, users):
+    alice, bob, _ = users
+    alice.type(f"call {bob.uri}")
+    bob.type("quit")
+    assert alice.said[-1] == "not connected: 486 Busy Here"
+    assert not bob.stack.is_running

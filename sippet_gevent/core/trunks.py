@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from ..arguments import instance, number
 from ..errors import InvalidValue, Reject, TransactionTimeout, TransportError, excerpt
 from ..message.address import NameAddr
-from ..message.message import Request, Response
+from ..message.message import Request
 from ..message.uri import URI
 from ..observe.counters import Plain
 from ..transaction.timers import Timers
@@ -35,7 +35,7 @@ from .privacy import BY_BRIDGE, INFORMATIONAL, check_critical, privacy_of
 from .proxy.forward import forward
 from .registrar_proxy import RegistrarProxy
 from .registration.account import Account
-from .server import ServerTransaction
+from .server import CoreResult, ServerTransaction
 from .user_agent import UserAgent
 
 log = logging.getLogger("sippet_gevent.core")
@@ -258,7 +258,7 @@ class Trunks(Core):
                 return trunk
         return found
 
-    def receive_request(self, request: Request, tx: ServerTransaction) -> int | Response | None:
+    def receive_request(self, request: Request, tx: ServerTransaction) -> CoreResult:
         if request.method != "REGISTER" and request.mandatory.to_tag is None:
             origin = self._origin(request)
             if origin is not None:

@@ -72,6 +72,9 @@ def test_softphone_answers_baresip_which_hangs_up(phone, serve_all, softphone):
     bob.wait_for("Call established")
     bob.command("hangup")
     program.wait_for("ended: bye by peer")
+    write("quit")
+    assert program.wait() == 0
+    server.wait_for("registration ended: aor=sip:alice@")
 
 
 def test_softphone_without_a_keyboard_answers_by_itself(softphone, sipp):

@@ -164,9 +164,7 @@ class TransactionLayer:
         if isinstance(tx, ServerRecord):
             if self.servers.get(tx.key) is tx:
                 del self.servers[tx.key]
-                host = tx.flow.remote[0]
-                source = source_of(host) if ":" in host else host
-                self.sources.transactions[source] -= 1
+                self.sources.transactions[tx.source] -= 1
             if tx.merge is not None:
                 self.merged.forget(tx)
         elif self.clients.get(tx.key) is tx:
@@ -273,7 +271,7 @@ class TransactionLayer:
         tx.flow = flow
         self.servers[key] = tx
         host = flow.remote[0]
-        source = source_of(host) if ":" in host else host
+        source = tx.source = source_of(host) if ":" in host else host
         counts = self.sources.transactions
         has = counts.get(source)
         if has is None:

@@ -115,12 +115,14 @@ class ServerRecord(Transaction):
     """A server transaction in the engine's table.
 
     `merge` is the key by which copies of the request are found (§8.2.2.2), until it is forwarded.
+    `source` is the source that it counts for, even if its responses leave by another flow.
     """
 
-    __slots__ = ()
+    __slots__ = ("source",)
     user: ServerUser | None
     flow: Flow
     merge: int | None
+    source: str
 
 
 class NullUser:

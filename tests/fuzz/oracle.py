@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from sippet_gevent.errors import InvalidValue, ParseError
+from sippet_gevent.message import peek
 from sippet_gevent.message import scan as python
 from sippet_gevent.message.echo import echo
 from sippet_gevent.message.framer import Framer
@@ -341,11 +342,26 @@ def scanned(data: bytes) -> list[python.Line]:
         return []
 
 
+def check_peek(data: bytes) -> None:
+    for of_c, of_python in ((c.request_key, peek.request_key), (c.has_to_tag, peek.has_to_tag)):
+        if of_c(data) != of_python(data):
+            raise Finding(f"{of_python.__name__} differs", data, of_c(data), of_python(data))
+    key, request = peek.request_key(data), taken(data)
+    if key is None or not isinstance(request, Request):
+        return
+    if request.mandatory.key != key:
+        raise Finding("key before parsing is another", data, key, request.mandatory.key)
+    if request.mandatory.to_tag is not None and not peek.has_to_tag(data):
+        raise Finding("To tag is not seen before parsing", data, request.mandatory.to_tag)
+
+
 ENTRIES: dict[str, Callable[[bytes], None]] = {
     "scan": check_scan,
     "plain_mandatory": check_mandatory,
     "echo": check_echo,
     "head": check_head,
+    "request_key": check_peek,
+    "has_to_tag": check_peek,
     **{twins[0].__name__: check_values for twins in VALUE_TWINS.values() if twins[0]},
 }
 """Each function of _speedups.c that is fed with what came from the network, and how bytes become its arguments."""

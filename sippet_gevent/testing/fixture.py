@@ -32,6 +32,7 @@ from ..message.uri import bracketed
 from ..observe.ladder import LADDER_LINES, Exchange
 from ..observe.ladder import draw as ladder
 from ..runtime.clock import VirtualClock
+from ..runtime.limits import Limits
 from ..stack import Stack
 from ..transport.base import Transport
 from ..transport.listener import Listener
@@ -193,9 +194,10 @@ class Sip:
 
     @property
     def client(self) -> Stack:
-        """The stack that sends the requests of ask()."""
+        """The stack that sends the requests of ask(). It ignores the Retry-After of a 503, so a
+        test may ask again at once."""
         if self._client is None:
-            self._client = self.stack(host=CLIENT)
+            self._client = self.stack(host=CLIENT, limits=Limits(closed_seconds=0))
         return self._client
 
     def serve(self, core: CoreFunction | Stack, **options: Any) -> Stack:

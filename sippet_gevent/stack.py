@@ -276,8 +276,6 @@ class Stack(UserAgentClient):
             self.engine.draining = False
             self.resolver.start(self.clock)
             limits = self.engine.limits
-            if self.tune_gc:
-                COLLECTOR.join(self)
             if limits.memory_percent:
                 self.memory.start((limits.memory or allowed()) * limits.memory_percent // 100)
             try:
@@ -285,6 +283,8 @@ class Stack(UserAgentClient):
             except TransportError:
                 self.stop()
                 raise
+            if self.tune_gc:
+                COLLECTOR.join(self)
             self.accounts.start()
         return self
 

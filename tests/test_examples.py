@@ -502,7 +502,8 @@ def test_thousand_cores_blocked_in_requests_delay_nobody_and_weigh_little(
             load.count % 5 == 0
         ):  # as fast as it takes them: the kernel's buffers are small on some machines
             other.ask("OPTIONS")
-    assert server.stats()["handlers"] == BLOCKED
+    stats = server.stats()
+    assert stats["handlers"] == BLOCKED, stats
     busy, full = p99_of_options(), resident(server.process)
     assert server.stats()["handlers"] == BLOCKED, "they did not block long enough to measure"
 

@@ -202,6 +202,30 @@ def test_bridging_block_passes_giving_up_on(sip):
     assert fates == ["cancelled"]
 
 
+def test_digits_block_hangs_up_at_the_star(sip):
+    stack = block("digits").stack
+    sip.serve(stack)
+    desks = []
+
+    def desk(request, tx):
+        with tx.accept(body=OFFER) as call:
+            desks.append(call)
+            call.wait()
+
+    sip.stack(desk, host="192.0.2.20")
+    call = sip.run(
+        sip.client.invite,
+        f"sip:office@{stack.addresses[0].removeprefix('udp:')}",
+        body=OFFER,
+        content_type="application/sdp",
+    )
+    sip.run(call.send_digits, "1")
+    assert not call.ended.is_set() and not desks[0].ended.is_set()
+    sip.run(call.send_digits, "*")
+    sip.settle()
+    assert call.ended.is_set() and desks[0].ended.is_set()
+
+
 class Transferred:
     """A call from `sip.client` to a phone that follows transfers to the sales department."""
 

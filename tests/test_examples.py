@@ -485,7 +485,8 @@ def test_thousand_cores_blocked_in_requests_delay_nobody_and_weigh_little(
     backends, serve, tmp_path
 ):
     (tmp_path / "blocked.py").write_text(BLOCKED_CORE)
-    server = serve("blocked.py:stack", "--monkey", **backends(8))
+    # seconds of blocking: a busy machine takes eight of them to send all requests
+    server = serve("blocked.py:stack", "--monkey", **backends(15))
     load, other = Wire(server.port), Wire(server.port)
 
     def p99_of_options(count=400):

@@ -384,13 +384,16 @@ class Overload:
             self._watch()
 
     def stop(self) -> None:
-        """Forget the requests that wait."""
+        """Forget the requests that wait, and the overload: the stack may be started again."""
         while self.waiting:
             key, (_, data, flow, cancel) = self.waiting.popitem()
             self._drop(key, data, flow, self._now())
             if cancel is not None:
                 self._drop(key, *cancel, self._now())
-        self.is_active = self.sorts = False
+        self._admission.overloaded(False)
+        self.is_active = self.sorts = self._is_scheduled = False
+        self._late_since.clear()
+        self._shed_at = float("-inf")
         if self._timer is not None:
             self._timer.close()
             self._timer = None

@@ -474,3 +474,19 @@ def test_wait_in_the_kernel_is_measured(monkeypatch):
                 gevent.sleep(0.01)
     assert len(waits) == 1
     assert waits[0] >= 0.12
+
+
+def test_stack_that_is_stopped_in_overload_serves_when_it_is_started_again(sip, caller, busy):
+    busy.overload._is_scheduled = True  # by the timer of the loop, which stop() closes
+    arrive(busy, caller.request("OPTIONS"))
+    assert busy.overload.waiting
+    busy.stop()
+    busy.start()
+    assert busy.overload.state == NORMAL
+    arrive(busy, after := caller.request("OPTIONS"))
+    settle(sip)
+    assert busy.served == [after.call_id]
+    overloaded(busy, sip.clock)
+    arrive(busy, again := caller.request("OPTIONS"))
+    settle(sip)
+    assert busy.served == [after.call_id, again.call_id]

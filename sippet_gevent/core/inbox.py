@@ -124,8 +124,15 @@ class Inbox(Generic[Event]):
                 timer.close()
                 del timer  # the traceback of an expired timer would hold this frame
 
-    def wait_until(self, until: Waitable, timeout: float | None) -> bool:
+    def wait_until(
+        self, until: Waitable, timeout: float | None, ready: Callable[[], object] | None = None
+    ) -> bool:
         """Wait until an object of gevent is ready. False when `timeout` seconds have passed first.
+
+        Args:
+            until: The object.
+            timeout: Most seconds to wait; None waits for ever.
+            ready: Ends the wait, too, when it is true; wake() has it called again.
 
         Raises:
             Cancelled: The request that this greenlet serves was cancelled.
@@ -138,7 +145,9 @@ class Inbox(Generic[Event]):
 
         until.rawlink(wake)
         try:
-            return self.wait(until.ready, timeout)
+            if ready is None:
+                return self.wait(until.ready, timeout)
+            return self.wait(lambda: ready() or until.ready(), timeout)
         finally:
             until.unlink(wake)
 

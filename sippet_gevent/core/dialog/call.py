@@ -376,21 +376,34 @@ class Call(ABC):
             takes(core, ("request", "tx"), "on_reinvite")
         self._on_reinvite = core
 
-    def wait(self, seconds: float | None = None) -> bool:
+    def wait(self, seconds: float | None = None, *, until: Waitable | None = None) -> bool:
         """Wait until the call has ended, for at most `seconds`.
 
+            agent_is_free = gevent.event.Event()
+            if call.wait(600, until=agent_is_free):
+                return  # the caller has hung up
+
+        Args:
+            seconds: How long; None waits until the call has ended.
+            until: What ends the wait early: an Event, an AsyncResult or a greenlet of gevent.
+
         Returns:
-            True when the call has ended.
+            True when the call has ended. False when the time is up, or `until` is ready and the
+            call has not ended.
 
         Raises:
             Cancelled: The request that this greenlet serves was cancelled.
+            TypeError: `until` is no such object.
         """
         if seconds is not None:
             seconds = check_seconds("seconds", seconds)
         if self._queue is not None:
             self._queue.decline()
         self._waits = True
-        return self._inbox.wait(self.ended.is_set, seconds)
+        if until is None:
+            return self._inbox.wait(self.ended.is_set, seconds)
+        self._inbox.wait_until(until, seconds, self.ended.is_set)
+        return self.ended.is_set()
 
     def events(self, timeout: float | None = None) -> Iterator[CallEvent]:
         """Return an iterator over what happens in the call: digits, requests, and its end.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from sippet_gevent import URI, InvalidValue, TransactionStateError, TransactionTimeout
 from sippet_gevent.core.dialog import ended
@@ -154,6 +155,37 @@ def test_wait_returns_when_the_peer_hangs_up(two):
 
 def test_wait_returns_false_when_time_is_up(two):
     assert two.sip.run(two.call.wait, 5) is False
+
+
+def test_wait_returns_false_when_until_is_ready(two):
+    free = Event()
+    greenlet = gevent.spawn(two.call.wait, 60, until=free)
+    two.sip.settle()
+    assert not greenlet.ready()
+    free.set()
+    two.sip.settle()
+    assert greenlet.get() is False
+    assert two.sip.run(two.call.wait, until=free) is False
+
+
+def test_wait_until_something_returns_true_when_the_peer_hangs_up(two):
+    free = Event()
+    greenlet = gevent.spawn(two.call.wait, until=free)
+    two.sip.settle()
+    two.ask("BYE")
+    free.set()
+    assert greenlet.get() is True
+
+
+def test_wait_until_something_returns_false_when_time_is_up(two):
+    greenlet = gevent.spawn(two.call.wait, 5, until=Event())
+    two.sip.advance(5)
+    assert greenlet.get() is False
+
+
+def test_wait_until_something_that_cannot_be_waited_for_is_a_type_error(two):
+    with pytest.raises(TypeError, match="until must be an Event"):
+        two.call.wait(5, until=True)
 
 
 @pytest.mark.rfc("3261 15.1.2")

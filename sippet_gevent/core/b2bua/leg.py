@@ -354,7 +354,7 @@ class Leg:
         if call is None or call._late is None or call.ended.is_set():
             return
         if call.offers.local:
-            call.answer(body=call.offers.local)
+            call.answer(body=call.offers.kept(call._media_address))
         else:
             call.hangup()  # it has no session
 

@@ -201,17 +201,22 @@ class DescribedCall(Call):
     def _take_answer(self, carrier: str, message: Message) -> None:
         """Note the 2xx or the ACK of the peer, which may have the answer to our offer.
 
-        If the call made the offer, and no answer can be read, the call ends: it has no session.
+        If the call made the offer, and no answer can be read, the call ends: it has no session. So
+        it does if an offer in the 2xx cannot be read, which the ACK cannot answer (§13.2.2.4).
         """
         offers = self.offers
         if isinstance(message, Response):
             self._accepted_by = message
         means = offers.take(carrier, message)
         media = offers.media
-        if media is None or media.is_derived:
+        is_unreadable = (
+            means is Means.OFFER and offers.offer[:2] == b"v=" and parsed(offers.offer) is None
+        )
+        if offers.is_relayed or (not is_unreadable and (media is None or media.is_derived)):
             return
         if (
-            means is Means.NO_ANSWER
+            is_unreadable
+            or means is Means.NO_ANSWER
             or means is Means.NO_OFFER
             or (means is Means.ANSWER and parsed(offers.remote) is None)
         ):
@@ -232,6 +237,7 @@ class DescribedCall(Call):
         """End the call, because the peer has broken a rule. Our ACK precedes the BYE."""
 
     def answer_to(self, response: Response) -> bytes:
+        self.dialog.refresh_from(response)  # and its PRACK goes to the new target (RFC 6141 §4.7)
         return answer_in_prack(self, response)
 
     def _acknowledge(self, invite: Request) -> None:

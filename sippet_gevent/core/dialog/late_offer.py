@@ -96,7 +96,8 @@ def answer_in_ack(call: Answering, invite: Request) -> bytes | None:
     if not call.ended.is_set():
         reinvite = call._reinvite
         if offers.is_relayed and offers.local and reinvite is not None and reinvite.abandoned:
-            return offers.local  # the side that has asked for the offer has given up
+            # the side that has asked for the offer has given up
+            return offers.kept(media_address(invite.flow))  # type: ignore[arg-type]  # one of ours
         if offers.is_relayed or (
             offers.media is None and offers.on_offer is None and not offers.local
         ):

@@ -237,6 +237,40 @@ def stream_of(section: MediaDescription, direction: str) -> MediaStream:
     )
 
 
+def is_hold(description: bytes) -> bool:
+    """True if a description of the peer puts all its streams on hold (RFC 3264 §8.4)."""
+    if not (b"sendonly" in description or b"inactive" in description or b"0.0.0.0" in description):
+        return False  # not parsed, because nearly all are not
+    try:
+        return SDP.parse(description).is_hold
+    except ParseError:
+        return False
+
+
+def keep(local: SDP, offer: SDP) -> SDP:
+    """Return an answer to an offer that keeps what is agreed, as far as it can. A stream that the
+    offer adds gets port 0 (RFC 3264 §6). Raises Reject if nothing can be kept."""
+    made = Media.of(local, None).answer(offer, local)
+    ports, before = ([section.port for section in each.media] for each in (made, local))
+    return local if ports == before and fits(local, offer) else made
+
+
+def fits(local: SDP, offer: SDP) -> bool:
+    """True if a description that was our offer may be repeated as the answer to an offer.
+
+    It may not if the peer has refused one of its streams, or limited the direction of one (RFC 3264
+    §6, §6.1, §8.2). A peer with another number of streams has broken that rule before.
+    """
+    return all(
+        ours.is_disabled
+        or (
+            not theirs.is_disabled
+            and answer_direction(theirs.direction, ours.direction) == ours.direction
+        )
+        for ours, theirs in zip(local.media, offer.media, strict=False)
+    )
+
+
 def successor(made: SDP, local: SDP, last_sent: bytes) -> SDP:
     """Give a description the version that follows what we sent last (RFC 3264 §8, RFC 6337 §5.2.5).
 
@@ -246,8 +280,12 @@ def successor(made: SDP, local: SDP, last_sent: bytes) -> SDP:
     Args:
         made: The description, made from `local`.
         local: Our description that was agreed last.
-        last_sent: The description that we sent last.
+        last_sent: The description with the highest version that we have sent.
     """
     if made == local or not last_sent or last_sent == bytes(local):
         return made
-    return next_version(SDP.parse(last_sent), made)
+    try:
+        previous = SDP.parse(last_sent)
+    except ParseError:  # the application's own, which was refused
+        return made
+    return next_version(previous, made)

@@ -152,8 +152,8 @@ class Negotiation:
         self.invite_is_ours = False
         """True when the last INVITE of the dialog is ours."""
         self.last_sent = b""
-        """The description that we sent last, whether it was agreed or not. The version of the next
-        one counts from it (RFC 3264 §8)."""
+        """The description with the highest version that we have sent, whether it was agreed or not.
+        The version of the next one counts from it (RFC 3264 §8)."""
         self._before: tuple[bytes, bytes] | None = None
 
     def sent(self, carrier: str, description: bytes = b"") -> Means:
@@ -169,7 +169,9 @@ class Negotiation:
             raise TransactionStateError(f"no INVITE can be sent now, because {self.state}")
         if description:
             if (self.state, carrier, True) in _TABLE:
-                self.last_sent = description
+                # what is agreed may be sent again, but the version of a refused offer stays used
+                if description != self.local or not self.last_sent:
+                    self.last_sent = description
             elif carrier not in _IGNORED:
                 raise TransactionStateError(
                     f"{carrier} must not carry a session description now, because {self.state} "

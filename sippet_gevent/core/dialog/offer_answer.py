@@ -6,7 +6,7 @@ It knows which messages carry offers and answers (negotiation.py), and what to o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ...arguments import function, takes
@@ -20,7 +20,7 @@ from ...message.sdp.description import next_version
 from ...transport.base import Flow
 from ..routing.sips import AGENT
 from .call import SESSION_TYPE, OnOffer
-from .media import Media, successor
+from .media import Media, fits, is_hold, keep, successor
 from .negotiation import (
     ACCEPTED,
     ASKED,
@@ -30,10 +30,14 @@ from .negotiation import (
     PRACK_ACCEPTED,
     RELIABLE,
     UNRELIABLE,
+    UPDATE,
+    UPDATE_ACCEPTED,
     Means,
     Negotiation,
     same_session,
 )
+
+_ACCEPTS = {INVITE: ACCEPTED, UPDATE: UPDATE_ACCEPTED}
 
 CANNOT_CHANGE = SIPWarning(399, AGENT, "The Session Cannot Be Changed")
 """The Warning of a 488 to an offer (§14.2)."""
@@ -42,8 +46,10 @@ CANNOT_CHANGE = SIPWarning(399, AGENT, "The Session Cannot Be Changed")
 def description_of(message: Message) -> bytes:
     """Return the session description of a message, from a multipart, too; b"" without one.
 
-    A body with another Content-Disposition than "session" is none (RFC 6337 §2.4). Neither is a
-    multipart of a response that cannot be read, because nothing can refuse a response.
+    A body with another Content-Disposition than "session" is none (RFC 6337 §2.4). Neither is one
+    of another type in a response without Content-Disposition, because "render" is its default
+    (RFC 3261 §20.11). Neither is a multipart of a response that cannot be read, because nothing can
+    refuse a response.
 
     Raises:
         ParseError: The multipart of a request cannot be read.
@@ -58,8 +64,10 @@ def description_of(message: Message) -> bytes:
         if disposition != "session":
             return b""
     # a list for several lines, which are no multipart that can be read
-    kind = fields.get("Content-Type", "")
-    if type(kind) is str and kind[:10].lower() == "multipart/":
+    kind = fields.get("Content-Type", SESSION_TYPE)
+    if kind == SESSION_TYPE or type(kind) is not str:
+        return body
+    if kind[:10].lower() == "multipart/":
         try:
             part = Part.of(message).find(SESSION_TYPE)
         except ParseError:
@@ -67,6 +75,10 @@ def description_of(message: Message) -> bytes:
                 raise
             return b""
         return b"" if part is None else part.content
+    if "Content-Disposition" not in fields and isinstance(message, Response):
+        named = kind.partition(";")[0].strip().lower()
+        if "/" in named and named != SESSION_TYPE:
+            return b""
     return body
 
 
@@ -136,14 +148,6 @@ def as_bytes(description: SDP | bytes | str) -> bytes:
     )
 
 
-def is_hold(description: bytes) -> bool:
-    """True if a description of the peer puts all its streams on hold (RFC 3264 §8.4)."""
-    if not (b"sendonly" in description or b"inactive" in description or b"0.0.0.0" in description):
-        return False  # not parsed, because nearly all are not
-    found = parsed(description)
-    return found is not None and found.is_hold
-
-
 def check_on_offer(on_offer: OnOffer | None, write: str) -> OnOffer | None:
     """Check the argument `on_offer`. Raises TypeError."""
     if function("on_offer", on_offer, write) is not None:
@@ -174,7 +178,8 @@ class OfferAnswer(Negotiation):
     """
 
     __slots__ = (
-        "_invite", "_made", "_pending", "call", "is_relayed", "local_type", "media", "on_offer",
+        "_invite", "_made", "_pending", "accepted", "call", "is_relayed", "local_type", "media",
+        "on_offer",
     )  # fmt: skip
 
     def __init__(self, call: Described) -> None:
@@ -184,6 +189,9 @@ class OfferAnswer(Negotiation):
         self.media: Media | None = None
         """What we offer and accept; None until it is needed, if the application gave bytes."""
         self.on_offer: OnOffer | None = None
+        self.accepted: tuple[str, Callable[[], None] | None] | None = None
+        """The message that would accept a change which we have sent, and what is to be done
+        then."""
         self.is_relayed = False
         """True for a bridged call, whose descriptions come from the other side."""
         self.local_type = SESSION_TYPE
@@ -213,7 +221,13 @@ class OfferAnswer(Negotiation):
             description = description_of(message)
         except ParseError:
             description = b""
-        return self._take_description(carrier, description)
+        means = self._take_description(carrier, description)
+        if self.accepted is not None and self.accepted[0] == carrier:
+            # not when the greenlet runs: a request of the peer may be right behind its 2xx
+            (_, agree), self.accepted = self.accepted, None
+            if agree is not None:
+                agree()
+        return means
 
     def _take_description(self, carrier: str, description: bytes) -> Means:
         before = self.remote
@@ -242,6 +256,8 @@ class OfferAnswer(Negotiation):
             self.failed(request.method)
 
     def failed(self, carrier: str) -> bool:
+        if self.accepted is not None and self.accepted[0] == _ACCEPTS.get(carrier):
+            self.accepted = None
         before = self.remote
         changed = super().failed(carrier)
         if changed:
@@ -280,7 +296,8 @@ class OfferAnswer(Negotiation):
     def answer(self) -> bytes:
         """Return the answer to the offer that waits.
 
-        By default, an offer that changes nothing but its o= line gets our last description again.
+        By default, an offer that changes nothing but its o= line gets our description again, unless
+        that was an offer of which the peer has accepted only a part.
         Any other gets an answer by the SDP engine. If the application has described the session by
         itself, the engine answers changes of directions and codecs. It refuses other addresses,
         because the application would not send its media there.
@@ -293,7 +310,11 @@ class OfferAnswer(Negotiation):
             decided = self.on_offer(offer, self.call)
             if decided is not None:
                 return as_bytes(decided)
-        if self.local and same_session(self.offer, self.remote):
+        if (
+            self.local
+            and same_session(self.offer, self.remote)
+            and (self.local_is_answer or offer is None or local is None or fits(local, offer))
+        ):
             return self.local
         media = self._media(local)
         remote = parsed(self.remote)
@@ -394,6 +415,16 @@ class OfferAnswer(Negotiation):
             made = successor(made, local, self.last_sent)
         self._made = bytes(made)
         return self._made
+
+    def kept(self, address: str) -> bytes:
+        """Return an answer to the offer that waits which keeps what is agreed, or else refuses."""
+        offer, local = parsed(self.offer), parsed(self.local)
+        if offer is None or local is None:
+            return self.local
+        try:
+            return self._note(keep(local, offer), local)
+        except Reject:
+            return self.refused_offer(address)
 
     def refused_offer(self, address: str) -> bytes:
         """Return an answer that refuses all streams of the offer that waits (RFC 6337 §5.2.4)."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gevent
 import pytest
 
-from sippet_gevent import Reject, TransactionStateError, TransportError, sdp
+from sippet_gevent import ParseError, Reject, TransactionStateError, TransportError, sdp
+from sippet_gevent.core.dialog.negotiation import ACCEPTED, INVITE
+from sippet_gevent.core.dialog.offer_answer import OfferAnswer
 from sippet_gevent.core.dialog.state import DialogState
 
 from ..wire import start
@@ -23,6 +25,7 @@ from .described import (
 )
 
 G729 = PHONE._replace(codecs=(sdp.G729,))
+VIDEO = sdp.MediaStream("video", 9002, (sdp.Codec("H264", 90000),))
 
 
 @pytest.fixture
@@ -246,6 +249,15 @@ def test_2xx_without_the_offer_is_acknowledged_at_once(sip):
     placed.call.hangup()
 
 
+@pytest.mark.rfc("3261 13.2.2.4")
+def test_offer_in_the_2xx_that_cannot_be_read_ends_the_call(sip):
+    """The ACK had no answer, and the call went on without a session."""
+    placed = Placed(sip, answer=False, body=b"")
+    placed.reply(200, body="v=0\r\nnonsense\r\n", content_type="application/sdp")
+    assert placed.peer.methods == ["INVITE", "ACK", "BYE"]
+    assert isinstance(placed.greenlet.exception, ParseError)
+
+
 def test_further_2xx_of_a_fork_is_refused_and_hung_up(asked):
     other = asked.invite.response(200, contact=f"<{asked.peer.uri}>", **body(phone_offer()))
     other.to = other.to._replace(parameters=other.to.parameters.replace(tag="other"))
@@ -253,6 +265,34 @@ def test_further_2xx_of_a_fork_is_refused_and_hung_up(asked):
     assert asked.peer.methods == ["INVITE", "ACK", "BYE"]
     assert [stream.port for stream in description(asked.peer.last("ACK")).media] == [0]
     asked.call.answer(media=[AUDIO])
+
+
+@pytest.mark.rfc("3264 6", "3264 6.1")
+@pytest.mark.parametrize(
+    "streams, ports, wanted",
+    [
+        ([PHONE], [4000], ["sendrecv"]),
+        ([PHONE, VIDEO], [4000, 0], ["sendrecv"]),
+        ([PHONE._replace(direction="sendonly")], [4000], ["recvonly"]),
+        ([G729], [0], []),
+    ],
+    ids=["the same", "one stream more", "hold", "nothing in common"],
+)
+def test_answer_that_keeps_the_session_fits_the_offer(streams, ports, wanted):
+    """A bridge answers so if the side that has asked for the offer has given up."""
+    offers = OfferAnswer(None)
+    offers.sent(INVITE, bytes(sdp.initial_offer([AUDIO], address=OURS)))
+    offers.received(ACCEPTED, bytes(sdp.answer(sdp.SDP.parse(offers.offer), [PHONE], address=HOST)))
+    before = offers.local
+    offers.sent(INVITE)
+    offer = sdp.initial_offer(streams, address=HOST)
+    offers.received(ACCEPTED, bytes(offer))
+    kept = offers.kept(OURS)
+    answer = sdp.SDP.parse(kept)
+    assert [stream.port for stream in answer.media] == ports
+    assert [stream.direction for stream in answer.media if stream.port] == wanted
+    assert sdp.answer_faults(offer, answer) == []
+    assert (kept == before) is (streams == [PHONE])
 
 
 # ---- the peer has asked

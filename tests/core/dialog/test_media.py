@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sippet_gevent import Reject, sdp
-from sippet_gevent.core.dialog.media import Media, successor
+from sippet_gevent.core.dialog.media import Media, fits, successor
 from sippet_gevent.message.sdp import SDP
 
 AUDIO = sdp.MediaStream("audio", 4000, (sdp.PCMU, sdp.PCMA, sdp.TELEPHONE_EVENT))
@@ -201,6 +201,31 @@ def test_attributes_and_formats_of_other_protocols_are_kept():
     peer = SDP.parse(text + "m=image 9000 udptl t38\r\na=T38FaxVersion:0\r\n")
     answer = Media.of(fax, None).answer(peer, fax)
     assert answer == fax
+
+
+@pytest.mark.rfc("3264 6", "3264 6.1")
+@pytest.mark.parametrize(
+    "ours, theirs, fitting",
+    [
+        ([AUDIO], [peer_stream()], True),
+        ([AUDIO], [peer_stream(direction="sendonly")], False),
+        ([AUDIO._replace(direction="sendonly")], [peer_stream(direction="recvonly")], True),
+        ([AUDIO._replace(direction="inactive")], [peer_stream()], True),
+        ([AUDIO, VIDEO], [peer_stream()], True),  # the peer has broken a rule before
+        ([], [], True),
+    ],
+)
+def test_offer_of_ours_that_may_be_repeated_as_an_answer(ours, theirs, fitting):
+    offer = offer_of(*theirs) if theirs else SDP.make("192.0.2.7")
+    local = offer_of(*ours) if ours else SDP.make("192.0.2.1")
+    assert fits(local, offer) is fitting
+
+
+def test_offer_of_ours_may_not_be_repeated_as_an_answer_if_a_stream_was_refused():
+    local = offer_of(AUDIO, VIDEO)
+    refused = sdp.answer(local, [peer_stream()], address="192.0.2.7")
+    assert [section.port for section in refused.media] == [9000, 0]
+    assert not fits(local, refused)
 
 
 @pytest.mark.rfc("3264 8")

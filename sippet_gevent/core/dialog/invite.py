@@ -129,10 +129,7 @@ class InviteSession(EndingCall):
             if tx.failed and effect_on_call(method, 408) is not Effect.TRANSACTION:
                 self._hang_up(End("us", "timeout"))
             raise
-        if response.is_success:
-            if is_update:
-                self._refreshed(tx.request, response, by_us=False)
-        else:
+        if not response.is_success:
             self._take_effect(method, response)
         return response
 

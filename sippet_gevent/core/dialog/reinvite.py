@@ -28,6 +28,9 @@ class Reinviting(Protocol):
     def _acknowledge(self, invite: Request) -> None:
         """Send the ACK."""
 
+    def _refreshed(self, update: Request, response: Response, *, by_us: bool) -> None:
+        """Take the remote target and the session timer of an UPDATE that was accepted."""
+
     def _undone(self) -> None:
         """Note that a refusal has undone changes which both sides had made."""
 
@@ -67,7 +70,9 @@ class Modification(ClientTransaction):
         """Tell the session of the final response, once; None if the request has failed."""
         self._is_settled = True
         if response is not None and response.status < 300:
+            # at once, because an UPDATE of the peer may follow it (RFC 6141 §4.8)
             self._within.offers.take(UPDATE_ACCEPTED, response)
+            self._within._refreshed(self.request, response, by_us=False)
         elif (
             self._within.offers.failed(self.method)
             and response is not None

@@ -14,6 +14,7 @@ from ..element import ServedRequest
 from .end import End
 from .retransmission import Retransmission
 from .rule import Rule, Session
+from .state import DialogState
 
 TAG = "100rel"
 """The option tag (§8.1)."""
@@ -86,6 +87,10 @@ class Reliable(Rule):
         if response.body and "Allow" not in response.headers.fields:
             stack = self.session.stack  # so that the caller may send an UPDATE (RFC 3311 §4)
             response.allow = tuple(sorted({*stack.allowed, *WITHIN_CALLS, *stack.allowed_in_calls}))
+        if self.session.is_confirmed:  # a re-INVITE: its target holds from now on (RFC 6141 §4.6)
+            dialog = self.session.dialog
+            assert isinstance(dialog, DialogState)  # of a call of a stack
+            dialog.refresh_by(request)
         self._sent = number, rseq
         waiting = [each for each in self._unacknowledged if each.is_waiting]
         self._unacknowledged = [
@@ -105,13 +110,15 @@ class Reliable(Rule):
         if found is None:
             raise Reject(481)  # §3
         found.stop()
-        self._unacknowledged.remove(found)
         offers = self.session.offers
         try:
             offers.take_request(request)  # the answer to our offer, or a further offer (§5)
-            return offers.response_to(request)
+            answer = offers.response_to(request)
         finally:
             self.session.wake()
+        # a PRACK that was refused may come again without its offer (RFC 6337 §2.3)
+        self._unacknowledged.remove(found)
+        return answer
 
     def answered(self, request: Request, response: Response, *, by_us: bool) -> None:
         # no retransmissions after a final response, but a late PRACK is served (§3)

@@ -9,12 +9,13 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from ...errors import Reject, SIPError
+from ...errors import Reject, SIPError, TransactionStateError
 from ...message.message import Request, Response
 from ...message.sdp import MediaStream
 from ..inbox import Inbox
 from .call import Flag
 from .media import Media
+from .negotiation import ACCEPTED, UPDATE_ACCEPTED
 from .offer_answer import OfferAnswer, check_media, media_address
 from .state import DialogState
 
@@ -55,6 +56,7 @@ def send_offer(
     describe: Callable[[], bytes | str],
     timeout: float | None = None,
     headers: dict[str, Any] | None = None,
+    accepted: Callable[[], None] | None = None,
 ) -> Response:
     """Send an INVITE or UPDATE within a call, and return its 2xx. If it is refused, the session is
     as it was.
@@ -66,6 +68,7 @@ def send_offer(
             at that time.
         timeout: Seconds to wait for each final response.
         headers: Header fields.
+        accepted: Called when the 2xx has come, before anything else of the peer is served.
 
     Raises:
         Reject: The peer has refused.
@@ -76,21 +79,41 @@ def send_offer(
     headers = headers or {}
     if method == "INVITE":  # §14.1: after the ACK
         call._inbox.wait(lambda: call.acknowledged or call.ended.is_set())
-    body = describe()
-    for _ in range(WAITS):  # for a request of the peer, which would answer ours with 491
-        if call.ended.is_set() or not call._collides(method, bool(body)):
-            break
-        back_off(call)
-        body = describe()
-    response = call.request(method, timeout=timeout, body=body, **headers)
+    response = _ask(call, method, describe, timeout, headers, accepted)
     if response.status == 491:
         back_off(call)
         if call.ended.is_set():
             raise Reject(491, response.reason, response=response)
-        response = call.request(method, timeout=timeout, body=describe(), **headers)
+        response = _ask(call, method, describe, timeout, headers, accepted)
     if not response.is_success:
         raise Reject(response.status, response.reason, response=response)
     return response
+
+
+def _ask(
+    call: Changing,
+    method: str,
+    describe: Callable[[], bytes | str],
+    timeout: float | None,
+    headers: dict[str, Any],
+    accepted: Callable[[], None] | None,
+) -> Response:
+    """Send a request after those of the peer that would meet it, and return its final response."""
+    offers = call.offers
+    body = describe()
+    for _ in range(WAITS):
+        if call.ended.is_set() or not call._collides(method, bool(body)):
+            break
+        back_off(call)
+        body = describe()
+    before = offers.accepted
+    mine = offers.accepted = ACCEPTED if method == "INVITE" else UPDATE_ACCEPTED, accepted
+    try:
+        return call.request(method, timeout=timeout, body=body, **headers)
+    except TransactionStateError:
+        if offers.accepted is mine:  # nothing was sent; else a 2xx that follows a timeout counts
+            offers.accepted = before
+        raise
 
 
 def back_off(call: Changing) -> None:
@@ -104,9 +127,12 @@ def change_hold(call: Changing, *, held: bool, timeout: float | None) -> None:
     offers = call.offers
     if offers.media is not None and offers.media.is_held == held:
         return
-    send_offer(call, "INVITE", lambda: offers.directed(held=held), timeout)
-    if offers.media is not None:
-        offers.media.is_held = held
+
+    def agree() -> None:
+        if offers.media is not None:
+            offers.media.is_held = held
+
+    send_offer(call, "INVITE", lambda: offers.directed(held=held), timeout, accepted=agree)
 
 
 def restore(call: Changing) -> None:
@@ -142,8 +168,13 @@ def change_session(
             return send_offer(call, method, lambda: body, timeout, headers)
         return send_offer(call, method, offers.refresh, timeout, headers)
     wanted = Media(media, media_address(call.invite.flow))  # type: ignore[arg-type]  # one of ours
-    if offers.media is not None:
-        wanted.is_held = offers.media.is_held
-    response = send_offer(call, method, lambda: offers.offer_of(wanted), timeout, headers)
-    offers.media = wanted
-    return response
+
+    def describe() -> bytes:
+        if offers.media is not None:
+            wanted.is_held = offers.media.is_held
+        return offers.offer_of(wanted)
+
+    def agree() -> None:
+        offers.media = wanted
+
+    return send_offer(call, method, describe, timeout, headers, agree)

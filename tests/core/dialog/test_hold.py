@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sippet_gevent import Part, Reject, TransactionStateError, multipart, sdp
+from sippet_gevent import Part, Reject, TransactionStateError, TransactionTimeout, multipart, sdp
 
 from ..wire import Peer, start
 from .described import (
@@ -196,6 +196,32 @@ def test_refresh_gets_our_description_again(two, method, counts):
         again._count_version()
     response = two.offer(again, method)
     assert (response.status, response.body) == (200, ours)
+
+
+@pytest.mark.rfc("3264 6", "3264 8.2", "6337 5.2.5")
+def test_refresh_by_a_peer_that_has_refused_a_stream_gets_port_0(sip):
+    """Our offer came back as the answer, with the port of the refused stream."""
+    video = sdp.MediaStream("video", 4002, (sdp.Codec("H264", 90000),))
+    placed = Placed(sip, media=[AUDIO, video])
+    assert [stream.port for stream in placed.mine.media] == [9000, 0]
+    first = placed.offer(placed.mine)
+    assert [stream.port for stream in description(first).media] == [4000, 0]
+    assert sdp.answer_faults(placed.mine, description(first)) == []
+    again = placed.offer(placed.mine)
+    assert again.body == first.body
+    placed.call.hangup()
+
+
+@pytest.mark.rfc("3264 6.1")
+@pytest.mark.parametrize("wanted, answered", [("sendonly", "recvonly"), ("inactive", "inactive")])
+def test_refresh_by_a_peer_that_has_answered_with_a_hold_is_answered_so(sip, wanted, answered):
+    placed = Placed(sip, answer=False)
+    placed.mine = sdp.answer(
+        description(placed.invite), [PHONE._replace(direction=wanted)], address=HOST
+    )
+    placed.reply(200, **body(placed.mine))
+    assert directions(placed.offer(placed.mine)) == [answered]
+    placed.call.hangup()
 
 
 @pytest.mark.rfc("3264 8.3")
@@ -406,6 +432,111 @@ def test_version_goes_up_after_a_refused_offer(two):
     two.take_offer()
 
 
+@pytest.mark.rfc("3264 8")
+def test_version_of_a_refused_offer_is_not_used_again_after_a_refresh(two):
+    first = start(two.sip, two.call.hold)
+    refused = two.peer.last("INVITE")
+    two.peer.reply(refused, 488)
+    assert first.exception is not None
+    second = start(two.sip, two.call.reinvite)
+    two.take_offer()
+    second.get()
+    third = start(two.sip, two.call.reinvite, media=[AUDIO._replace(codecs=(sdp.PCMA,))])
+    assert version(two.peer.last("INVITE")) == version(refused) + 1
+    two.take_offer()
+    third.get()
+
+
+@pytest.mark.rfc("3264 8.4", "5407 3.1.4")
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+def test_offer_right_behind_the_2xx_to_our_hold_is_answered_as_held(two, method):
+    """The greenlet that holds had not run yet, and the answer ended the hold."""
+    holding = start(two.sip, two.call.hold)
+    invite = two.peer.last("INVITE")
+    answer = sdp.answer(description(invite), [PHONE], address=HOST, previous=two.mine)
+    ok = invite.response(200, contact=f"<{two.peer.uri}>", **body(answer))
+    invite.flow.send(bytes(ok))  # and nothing happens before the offer comes
+    response = two.offer(sdp.modify(answer, [PHONE]), method)
+    assert (response.status, directions(response)) == (200, ["sendonly"])
+    holding.get()
+    assert two.call.is_held
+
+
+@pytest.mark.rfc("3261 9.1")
+def test_hold_that_is_accepted_after_its_timeout_holds(two):
+    """The 200 has crossed our CANCEL. The next refresh ended the hold."""
+    holding = start(two.sip, two.call.hold, timeout=1)
+    two.sip.advance(2)
+    assert isinstance(holding.exception, TransactionTimeout)
+    two.take_offer()
+    assert two.call.is_held
+    refreshing = start(two.sip, two.call.reinvite)
+    assert [stream.direction for stream in two.take_offer().media] == ["sendonly"]
+    assert refreshing.get().status == 200
+
+
+@pytest.mark.rfc("3264 8.3", "5407 3.1.4")
+def test_offer_right_behind_the_2xx_to_our_reinvite_gets_the_new_streams(two):
+    moved = AUDIO._replace(port=4444)
+    changing = start(two.sip, two.call.reinvite, media=[moved])
+    invite = two.peer.last("INVITE")
+    answer = sdp.answer(description(invite), [PHONE], address=HOST, previous=two.mine)
+    ok = invite.response(200, contact=f"<{two.peer.uri}>", **body(answer))
+    invite.flow.send(bytes(ok))
+    response = two.offer(sdp.hold(answer), "UPDATE")
+    assert [stream.port for stream in description(response).media] == [4444]
+    assert changing.get().status == 200
+
+
+@pytest.mark.rfc("6141 4.8", "3311 5.2")
+def test_target_of_an_update_right_behind_a_2xx_counts(two):
+    """The Contact of the 2xx, which is older, took its place."""
+    updating = start(two.sip, two.call.update)
+    update = two.peer.last("UPDATE")
+    update.flow.send(bytes(update.response(200, contact=f"<sip:first@{HOST}>")))
+    two.ask("UPDATE", contact=f"<sip:second@{HOST}>")
+    assert updating.get().status == 200
+    assert str(two.call.dialog.remote_target) == f"sip:second@{HOST}"
+
+
+@pytest.mark.rfc("6141 4.6", "3262 3")
+def test_target_of_a_reinvite_counts_from_its_reliable_183_on_even_if_it_is_refused(two):
+    def core(request, tx):
+        tx.respond(183, reliable=True)
+        tx.wait(1)
+        return 488
+
+    two.call.on_reinvite = core
+    moved = f"sip:moved@{HOST}"
+    two.ask("INVITE", supported="100rel", contact=f"<{moved}>", **body(sdp.hold(two.mine)))
+    reliable = two.last
+    assert str(two.call.dialog.remote_target) == moved
+    two.ask("PRACK", rack=f"{reliable.rseq} {reliable.cseq.number} INVITE")
+    two.sip.advance(2)
+    assert two.last.status == 488
+    two.ask("ACK", number=reliable.cseq.number)
+    assert str(two.call.dialog.remote_target) == moved
+    two.ask("BYE", number=reliable.cseq.number + 2)
+
+
+@pytest.mark.rfc("6141 4.7")
+@pytest.mark.parametrize("is_reliable", [True, False])
+def test_target_of_a_183_to_our_reinvite_counts_if_it_is_reliable(two, is_reliable):
+    before, moved = str(two.call.dialog.remote_target), f"sip:moved@{HOST}"
+    holding = start(two.sip, two.call.hold)
+    fields = {"require": "100rel", "rseq": 1} if is_reliable else {}
+    invite = two.peer.last("INVITE")
+    two.peer.reply(invite, 183, contact=f"<{moved}>", **fields)
+    if is_reliable:
+        prack = two.peer.last("PRACK")
+        assert str(prack.uri) == moved
+        two.peer.reply(prack, 200)
+    assert str(two.call.dialog.remote_target) == (moved if is_reliable else before)
+    two.peer.reply(invite, 488)
+    assert isinstance(holding.exception, Reject)
+    assert str(two.call.dialog.remote_target) == (moved if is_reliable else before)
+
+
 def refuse_after_an_answer(two, status=488, stream=PHONE):
     """The peer answers our re-INVITE in a reliable 183, and refuses it then. Returns the offer."""
     changing = start(two.sip, two.call.reinvite, media=[AUDIO._replace(codecs=(sdp.PCMA,))])
@@ -550,6 +681,26 @@ def test_hold_during_the_peer_s_reinvite_waits(sip):
     taken.take_offer()
     greenlet.get()
     taken.call.hangup()
+
+
+@pytest.mark.rfc("3261 14.1", "3261 14.2")
+def test_hold_that_got_491_waits_for_a_reinvite_of_the_peer(sip):
+    """It raised TransactionStateError, because the peer was faster."""
+    placed = Placed(sip)
+    holding = start(sip, placed.call.hold)
+    placed.peer.reply(placed.peer.last("INVITE"), 491)
+    before = placed.peer.last("INVITE").cseq
+    placed.call.on_reinvite = lambda request, tx: tx.wait(5) or 488
+    placed.ask("INVITE", **body(placed.mine))
+    sip.advance(4.5)  # the back-off of 2.1 to 4 seconds is over
+    assert placed.peer.last("INVITE").cseq == before
+    sip.advance(5)
+    assert placed.peer.last("INVITE").cseq.number == before.number + 1
+    placed.take_offer()
+    holding.get()
+    assert placed.call.is_held
+    placed.call.hangup()
+    sip.advance(40)  # nobody acknowledges the 488
 
 
 def test_hold_of_a_call_that_has_ended_raises(two):

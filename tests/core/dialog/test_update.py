@@ -120,6 +120,17 @@ def test_offer_in_the_prack_that_cannot_be_accepted_is_488(sip):
     phone.finish()
 
 
+@pytest.mark.rfc("6337 2.3", "3262 3")
+def test_prack_that_was_refused_may_come_again_without_its_offer(sip):
+    """The second one got 481, which ends the call of many phones."""
+    phone = alerting(sip)
+    unknown = sdp.modify(phone.offer, [PHONE._replace(codecs=(sdp.G729,))])
+    assert phone.prack(**body(unknown)).status == 488
+    assert phone.prack().status == 200
+    assert phone.prack().status == 481
+    phone.finish()
+
+
 @pytest.mark.rfc("3262 5", "6337 2.2")
 def test_answer_to_the_offer_of_a_reliable_183_comes_in_the_prack(sip):
     ours = sdp.initial_offer([AUDIO], address=OURS)
@@ -188,6 +199,36 @@ class Ringing:
         response.to = self.early.to
         self.peer.reply(self.invite, response)
         return self.greenlet.get()
+
+
+@pytest.mark.rfc("6141 4.7", "6141 4.9")
+def test_reliable_response_refreshes_the_target_of_an_early_dialog(sip):
+    phone = Ringing(sip, media=[AUDIO])
+    phone.progress()
+    moved = f"sip:moved@{HOST}"
+    for number, fields in ((9, {}), (8, {"require": "100rel", "rseq": 8})):
+        response = phone.invite.response(
+            183, contact=f"<{moved if fields else f'sip:other{number}@{HOST}'}>", **fields
+        )
+        response.to = phone.early.to
+        phone.peer.reply(phone.invite, response)
+    prack = phone.peer.last("PRACK")
+    assert (str(prack.rack), str(prack.uri)) == (f"8 {phone.invite.cseq.number} INVITE", moved)
+    phone.peer.reply(prack, 200)
+    answer = sdp.answer(description(phone.invite), [PHONE], address=HOST)
+    call = phone.finish(**body(answer))
+    call.hangup()
+
+
+@pytest.mark.rfc("3261 20.11")
+def test_body_of_another_type_in_a_reliable_183_is_no_answer(sip):
+    """It was taken as the answer, and the description in the 200 was ignored."""
+    phone = Ringing(sip, media=[AUDIO])
+    phone.progress(body="<charge/>", content_type="application/xml")
+    answer = sdp.answer(description(phone.invite), [PHONE], address=HOST)
+    call = phone.finish(**body(answer))
+    assert call.remote_sdp == answer
+    call.hangup()
 
 
 @pytest.mark.rfc("3262 5", "6337 2.2")

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .core.dialog.notifier import Notifier
     from .core.dialog.referral import Referral
     from .core.dialog.subscription import Subscription
+    from .core.forwarding import CoreResult
     from .core.identity import TrustDomain
     from .core.middleware import Middleware, Send
     from .core.numbers import COUNTRIES, Country, hide_caller, normalise
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from .core.registration.account import Account
     from .core.registration.accounts import Accounts
     from .core.registration.registration import Registration
-    from .core.server import CoreResult, ServerTransaction
+    from .core.server import ServerTransaction
     from .core.statistics import Statistics
     from .core.trunks import Trunk, Trunks
     from .core.user_agent import UserAgent
@@ -256,7 +257,7 @@ _MODULES = {
     "ClientTransaction": ".core.client.transaction",
     "Core": ".core.core",
     "CoreFunction": ".core.core",
-    "CoreResult": ".core.server",
+    "CoreResult": ".core.forwarding",
     "Call": ".core.dialog.call",
     "End": ".core.dialog.end",
     "CallEvent": ".core.dialog.events",

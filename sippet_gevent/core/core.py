@@ -7,7 +7,8 @@ from collections.abc import Callable
 from ..arguments import takes
 from ..errors import excerpt
 from ..message.message import Request, Response
-from .server import CoreResult, ServerTransaction
+from .forwarding import CoreResult
+from .server import ServerTransaction
 from .user_agent import UserAgent
 
 CoreFunction = Callable[[Request, ServerTransaction], CoreResult]

@@ -25,6 +25,7 @@ from ..stores.bindings import Binding
 from ..transport.base import Flow
 from .client.targets import NextHop
 from .core import Core, CoreFunction, check_core
+from .forwarding import CoreResult
 from .privacy import (
     ANONYMOUS_HOST,
     by_proxy,
@@ -35,7 +36,7 @@ from .privacy import (
     without_tag,
 )
 from .routing.routes import top_route
-from .server import CoreResult, ServerTransaction
+from .server import ServerTransaction
 from .user_agent import UserAgent
 
 Identities = Callable[[str], Sequence[str]]

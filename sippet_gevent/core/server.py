@@ -6,7 +6,6 @@ It is longer than other files, because its public methods are documented here.
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -43,6 +42,7 @@ from .dialog.referral import Referral
 from .dialog.reliable import TAG as RELIABLE
 from .dialog.reliable import lists
 from .dialog.terms import Terms
+from .forwarding import Edge, Forwarding
 from .handler import Handler
 from .inbox import Inbox, Waitable
 from .option_tags import check_required
@@ -52,35 +52,6 @@ from .routing.sips import answer_wants_sips
 from .user_agent import UserAgent
 
 log = logging.getLogger("sippet_gevent.core")
-
-
-class Forwarding(ABC):
-    """The branches of a request that is forwarded: proxy/context.py. A core may return it, because
-    it answers the request."""
-
-    __slots__ = ()
-
-    @abstractmethod
-    def cancel(self, **headers: Any) -> None:
-        """Cancel the branches, with these header fields."""
-
-    def _answered(self) -> None:  # noqa: B027  a context whose core decides ignores it
-        """Note that the request has its final response."""
-
-
-CoreResult = int | Response | Forwarding | None
-"""What a core may return: a status or a Response, what forward() has returned, or None when it has
-answered itself."""
-
-
-class Edge(Protocol):
-    """Completes what a proxy passes on at the edge of a trust domain: identity.py."""
-
-    def leaves(self, copy: Request, target: object, next_hop: Any) -> None:
-        """Complete the copy of a request for one target."""
-
-    def returns(self, response: Response, flow: Flow) -> None:
-        """Complete a response that goes back by a flow."""
 
 
 class Guard(Protocol):

@@ -14,9 +14,10 @@ from ..transaction.machines import TERMINATED
 from .capabilities import BEFORE_END, END
 from .core import CoreFunction
 from .element import Element
+from .forwarding import CoreResult, Forwarding
 from .inbox import Inbox
 from .refusal import refuse
-from .server import CoreResult, Forwarding, ServerTransaction
+from .server import ServerTransaction
 
 log = logging.getLogger("sippet_gevent.core")
 

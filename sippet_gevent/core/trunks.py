@@ -31,11 +31,12 @@ from .argument_checks import check_timers
 from .b2bua.bridge import bridge
 from .b2bua.policy import BridgePolicy, Treatment
 from .core import Core
+from .forwarding import CoreResult
 from .privacy import BY_BRIDGE, INFORMATIONAL, check_critical, privacy_of
 from .proxy.forward import forward
 from .registrar_proxy import RegistrarProxy
 from .registration.account import Account
-from .server import CoreResult, ServerTransaction
+from .server import ServerTransaction
 from .user_agent import UserAgent
 
 log = logging.getLogger("sippet_gevent.core")

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from ...errors import excerpt
 from ...message.message import Request, Response
 from ..core import Core, CoreFunction, check_core
-from ..server import CoreResult, ServerTransaction
+from ..forwarding import CoreResult
+from ..server import ServerTransaction
 from ..user_agent import UserAgent
 from .bans import Bans
 from .lookup import Secret, Users

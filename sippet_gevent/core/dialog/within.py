@@ -8,7 +8,8 @@ from ...errors import Reject
 from ...message.iana import reason_phrase
 from ...message.message import Request
 from ..core import CoreFunction
-from ..server import CoreResult, ServerTransaction
+from ..forwarding import CoreResult
+from ..server import ServerTransaction
 from .dtmf import digit_of
 from .effects import Effect, effect_of
 from .events import CallEvent

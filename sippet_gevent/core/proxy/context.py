@@ -28,6 +28,7 @@ from ..argument_checks import check_timers
 from ..client.failures import LATER
 from ..client.targets import NextHop
 from ..client.transaction import UNREAD
+from ..forwarding import Forwarding
 from ..inbox import Inbox
 from ..refusal import refuse
 from ..routing.history_info import TAG as HISTORY
@@ -35,7 +36,7 @@ from ..routing.history_info import History, anonymized, history_of
 from ..routing.keepalive import REGISTRATION, withdraw
 from ..routing.path import Path
 from ..routing.record_route import RecordRoute
-from ..server import Forwarding, ServerTransaction
+from ..server import ServerTransaction
 from .best_response import cancel_reason, response_upstream
 from .branch import Branch
 from .copy import Target, check_target, prepare

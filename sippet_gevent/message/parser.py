@@ -327,6 +327,8 @@ def _answerable(error: ParseError, data: bytes, limits: ParserLimits) -> ParseEr
     response could not return, so the error has no request. Of the other fields the first readable
     line is kept unchanged, with its folds.
     """
+    if b"\n" not in data:
+        return error  # a flood of noise costs no more than this
     data = data[: limits.message].lstrip(_LEADING)
     end = _SECTION_END(data)
     head = data if end is None else data[: end.start() + 1]

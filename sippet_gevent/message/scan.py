@@ -71,7 +71,9 @@ _NEAR = 2048  # bytes; broken lines of credentials are shorter
 def fail(problem: int, data: bytes, offset: int) -> NoReturn:
     """Raise the ParseError number `problem`. Both twins call it."""
     status = 513 if problem == MANY_LINES else 400
-    end = min(end for end in (data.find(b"\n", offset + 1), offset + EXCERPT + 1) if end > 0)
+    end = data.find(b"\n", offset + 1, offset + EXCERPT + 1)
+    if end < 0:
+        end = offset + EXCERPT + 1
     # no error quotes text near credentials
     secret = b"authorization" in data[max(0, offset - _NEAR) : end].lower()
     raise ParseError(

@@ -174,6 +174,20 @@ class LimitedLog:
         self._leave_out(flood, level)
         return False
 
+    def leaves_out(self, reason: str, now: float) -> bool:
+        """Return True, and count the line, if the last line of this reason was left out and this
+        one would be, too. In a flood the caller then makes no text.
+
+        Args:
+            reason: That of line(). now: The time of the clock.
+        """
+        flood = self._floods.get(reason)
+        if flood is None or not flood.left_out or now >= flood.ends_at:
+            return False
+        flood.left_out += 1
+        self.unlogged += 1
+        return True
+
     def loud(self, log: logging.Logger, reason: str) -> bool:
         """Return True if this reason may still write a line, which the caller writes then."""
         flood = self._flood(reason)
@@ -309,7 +323,7 @@ class Counters:
     ) -> None:
         """Count a dropped message. With `now`, log it unless the reason has used up its lines."""
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
-        if now is None:
+        if now is None or self.lines.leaves_out(reason, now):
             return
         text, values = "message dropped: source=%s", [flow]
         if message is not None:

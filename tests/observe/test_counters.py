@@ -59,6 +59,33 @@ def test_flood_that_goes_on_is_one_summary_in_ten_seconds(lines, clock, written)
     assert all("count=" in line for line in written()[LINES:])
 
 
+def test_flood_of_dropped_messages_makes_no_text_for_lines_left_out(clock, written):
+    class Costly:
+        shown = 0
+
+        def __str__(self):
+            Costly.shown += 1
+            return "detail"
+
+        __repr__ = __str__
+
+    counters = Counters(log, clock)
+    for _ in range(LINES + 1):  # the summary quotes the first line that is left out
+        counters.drop("flood", "flow", clock.now(), detail=Costly())
+    before = Costly.shown
+    for _ in range(1000 - LINES - 1):
+        counters.drop("flood", "flow", clock.now(), detail=Costly())
+    assert counters.dropped == {"flood": 1000}
+    assert Costly.shown == before
+    clock.advance(SUMMARY_SECONDS)
+    assert len(written()) == LINES + 1
+    assert 'reason="flood" count=990 ' in written()[-1]
+    assert counters.unlogged == 990
+    clock.advance(2 * SUMMARY_SECONDS)
+    counters.drop("flood", "flow", clock.now(), detail=Costly())
+    assert len(written()) == LINES + 2
+
+
 def test_flood_without_a_clock_is_summarised_by_the_next_line(written, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("sippet_gevent.observe.counters.time.monotonic", lambda: now[0])

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from ..errors import ParseError
-from ..message.grammar import split_first
+from ..message.grammar import split, split_first
+from ..message.headers import Headers
 from ..message.message import Request, Response
+from ..message.via import Via
 from ..transport.base import Flow
 from .layer import TransactionLayer
 
@@ -12,12 +16,18 @@ VALIDITY = 500
 """Milliseconds for which a value holds, the RFC's default. A loaded server answers often, so each
 client has a newer value long before."""
 
+PARAMETERS = frozenset(("oc", "oc-algo", "oc-validity", "oc-seq"))
+"""The Via parameters of overload control (§4)."""
+
+_MAY_HAVE = re.compile(r";\s*oc", re.IGNORECASE).search
+
 
 class Feedback:
     """Writes the parameters oc, oc-algo, oc-validity and oc-seq into the Via of clients that ask.
 
-    They are written into the top Via of the request, which all its responses copy (§5.2). So a
-    response that is repeated has the values of its first copy, as §5.2 allows.
+    They are written into the top Via of the request, which all its responses copy (§5.2). Each
+    response of a transaction then gets the values of the time when it is sent. A response that is
+    repeated has those of its first copy, as §5.2 allows.
 
     Args:
         layer: Has the clock, and the measure of load, `admission.shed_fraction`.
@@ -29,37 +39,85 @@ class Feedback:
         self._admission = layer.admission
         self._now = layer.clock.now
         self._since = layer.clock.wall() - layer.clock.now()
+        layer.renew_feedback = self.renew
 
-    def write(self, request: Request) -> None:
-        """Write the present values, if the client has offered the parameters (§5.1)."""
+    def write(self, request: Request) -> str:
+        """Write the present values, if the client has offered the parameters (§5.1). Return what
+        was written; "" if it has not."""
         text = request.headers.fields.get("Via")
         if text is None or ";oc" not in (text if type(text) is str else text[0]).replace(" ", ""):
-            return
+            return ""
         try:
             via = request.headers.top_via
         except ParseError:
-            return
+            return ""
         parameters = via.parameters
         if "oc" not in parameters or parameters["oc"] is not None:
-            return
+            return ""
         offered = (parameters.get("oc-algo") or "").strip('"').lower()
         if "loss" not in [each.strip() for each in offered.split(",")]:
-            return
+            return ""
+        return self._tell(request.headers, via)
+
+    def renew(self, response: Response | bytes, written: str) -> Response | bytes:
+        """Return a response with the present values in its top Via.
+
+        What another element has written there does not count, because feedback is hop by hop
+        (§5.4, §5.6).
+
+        Args:
+            response: A response to a client that has offered the parameters, whole or formatted.
+            written: What write() returned for the request.
+        """
+        if isinstance(response, bytes):
+            return response.replace(written.encode(), self._values().encode(), 1)
+        try:
+            strip_feedback(response.headers)
+            self._tell(response.headers, response.headers.top_via)
+        except ParseError:
+            pass
+        return response
+
+    def _values(self) -> str:
         loss = round(100 * min(max(self._admission.shed_fraction(), 0.0), 1.0))
-        headers = request.headers
-        answered = via.without_params("oc-algo").with_params(
-            {
-                "oc": str(loss),
-                "oc-validity": str(VALIDITY if loss else 0),
-                # a time, so it increases (§4.4)
-                "oc-seq": f"{self._since + self._now():.3f}",
-            }
+        # oc-seq is a time, so it increases (§4.4); the algorithm is quoted, as §9 has it, although
+        # one word needs no quotes
+        return (
+            f";oc={loss};oc-validity={VALIDITY if loss else 0}"
+            f';oc-seq={self._since + self._now():.3f};oc-algo="loss"'
         )
+
+    def _tell(self, headers: Headers, via: Via) -> str:
+        values = self._values()
         at = headers.top_via_line
         below = split_first(headers.lines[at][2], ",")[1]
-        # quoted, as §9 has it, although one word needs no quotes
-        text = f'{answered};oc-algo="loss"'
+        text = f"{via.without_params(*PARAMETERS)}{values}"
         headers.set_line(at, f"{text}, {below}" if below else text)
+        return values
+
+
+def strip_feedback(headers: Headers) -> None:
+    """Remove the parameters of overload control from all Via values of a message that a proxy
+    forwards.
+
+    What a client has offered to this element is not for the next hop (RFC 7339 §5.6). What a server
+    has written into a Via below its client's would be taken for ours (§5.4). A Via that cannot be
+    read is left as it is.
+    """
+    for at, (name, _, text) in enumerate([*headers.lines]):
+        if name == "Via" and _MAY_HAVE(text) is not None:
+            try:
+                values = [
+                    ";".join(
+                        part
+                        for part in split(value, ";")
+                        if part.partition("=")[0].rstrip().lower() not in PARAMETERS
+                    )
+                    for value in split(text, ",")
+                ]
+            except ParseError:
+                continue
+            headers.set_line(at, ", ".join(values))
 
 
 def take_feedback(layer: TransactionLayer, flow: Flow, response: Response) -> None:

@@ -205,6 +205,7 @@ class Ingress:
         else:
             layer = self._layer
             merge = merge_key(request) if mandatory.to_tag is None else None
+            feedback = ""
             if (
                 merge in self._merged
                 or layer.draining
@@ -213,7 +214,7 @@ class Ingress:
                 or len(self._servers) + len(self._clients) >= self._admission.crowded
             ):
                 first = layer.merged.first(merge)
-                self.stateless.feedback.write(request)
+                feedback = self.stateless.feedback.write(request)
                 refusal = self._refusal(request, first, key, size)
                 if refusal is not None:
                     layer.answer(reply, refusal)
@@ -229,11 +230,14 @@ class Ingress:
             if layer.serves_statelessly is not None and layer.serves_statelessly(request):
                 layer.cores.serve_stateless(request, reply)
                 return
-            if ";oc" in (text if type(text := request.headers.fields["Via"]) is str else text[0]):
-                self.stateless.feedback.write(request)
+            text = request.headers.fields["Via"]
+            if ";oc" in (text if type(text) is str else text[0]):
+                feedback = self.stateless.feedback.write(request) or feedback
             if method in KEPT_FOR:
                 grant_keep(request, flow)
             tx = layer.new_server(request, key, reply, method == "INVITE")
+            if feedback:
+                layer.controlled[tx] = feedback
             if size > LARGE:
                 self._admission.weigh(tx, size)
             if merge is not None:

@@ -72,6 +72,11 @@ class TransactionLayer:
         self.tap: Tap[Flow] | None = None
         """Called with each message. None without observers."""
         self.secret = os.urandom(16)
+        self.controlled: dict[ServerRecord, str] = {}
+        """Server transactions whose clients have offered overload control (RFC 7339 §5.1), with the
+        parameters in the Via of their request."""
+        self.renew_feedback: Callable[[Response | bytes, str], Response | bytes] | None = None
+        """Writes the present feedback into a response to one of those."""
         self.feedback_taken: Callable[[tuple[str, str, int], Via, float], None] | None = None
         """Takes a destination, our Via in its response, and the time, for overload control (RFC
         7339 §5.4). None if that is not asked for."""
@@ -169,6 +174,8 @@ class TransactionLayer:
                 self.merged.forget(tx)
         elif self.clients.get(tx.key) is tx:
             del self.clients[tx.key]
+        if self.controlled:
+            self.controlled.pop(tx, None)  # type: ignore[arg-type]
         if self.admission.large:
             self.admission.release(tx)
         if self.amplification.repeated:
@@ -208,6 +215,8 @@ class TransactionLayer:
         message: Response | bytes | None = None,
     ) -> None:
         """Feed an event of our own to a transaction and carry out the effects."""
+        if self.controlled and tx in self.controlled and message and self.renew_feedback:
+            message = self.renew_feedback(message, self.controlled[tx])
         self.drive(tx, tx.handle(event, self._now(), message))
 
     def respond(self, tx: ServerRecord, response: Response) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sippet_gevent import Limits
+from sippet_gevent import Limits, Request, forward
+from sippet_gevent.engine.feedback import strip_feedback
 
 from ..core.wire import Peer
 
@@ -87,3 +88,75 @@ def test_fraction_follows_the_last_quarter_of_the_cores(sip, caller):
         sip.clock.advance(0.3)
         values.append(int(ask(caller, OFFER)["oc"]))
     assert values == [0, 0, 0, 0, 0, 0, 50, 100]
+
+
+# ---- a proxy between two hops with overload control
+
+CALLEE = "10.0.0.60"
+
+
+def proxied(sip, answer):
+    """A proxy in front of a callee that answers each request by answer()."""
+    callee = Peer(sip, CALLEE, answer=answer)
+    stack = sip.serve(lambda request, tx: forward(request, tx, callee.uri))
+    return stack, callee
+
+
+@pytest.mark.rfc("7339 5.6")
+def test_offer_of_the_client_is_not_forwarded_to_the_next_hop(sip, caller):
+    _, callee = proxied(sip, lambda request: 200)
+    found = ask(caller, OFFER)
+    below = callee.requests[0].via[1].parameters
+    assert not {"oc", "oc-algo", "oc-validity", "oc-seq"} & {name for name, _ in below.pairs}
+    assert (found["oc"], found["oc-algo"]) == ("0", "loss")
+
+
+@pytest.mark.rfc("7339 5.4")
+@pytest.mark.parametrize("offer", ["", OFFER])
+@pytest.mark.parametrize("method", ["OPTIONS", "INVITE"])
+def test_oc_that_a_server_has_written_below_its_via_does_not_reach_the_client(
+    sip, caller, offer, method
+):
+    def answer(request):
+        response = request.response(200, contact=f"<sip:{CALLEE}>")
+        own, below = response.via
+        evil = below.with_params({"OC": "100", "oc-validity": "60000", "oc-seq": "9999999999.9"})
+        response.via = (own, evil)
+        return response
+
+    proxied(sip, answer)
+    found = ask(caller, offer, method)
+    names = [name.lower() for name, _ in found.pairs]
+    assert (names.count("oc"), found.get("oc")) == ((1, "0") if offer else (0, None))
+    assert found.get("oc-seq") != "9999999999.9"
+
+
+@pytest.mark.rfc("7339 5.2")
+def test_answer_after_a_long_ring_has_feedback_of_its_own_time(sip, caller):
+    loss = [1.0]
+
+    def ring(request, tx):
+        tx.respond(180)
+        tx.wait(30)
+        return 486
+
+    stack = sip.serve(ring)
+    stack.engine.admission.shed_fraction = lambda: loss[0]
+    assert ask(caller, OFFER, "INVITE")["oc"] == "100"
+    loss[0] = 0.0
+    sip.advance(30.1)
+    found = caller.responses[-1].via[0].parameters
+    assert (caller.responses[-1].status, found["oc"], found["oc-validity"]) == (486, "0", "0")
+    sip.advance(64)
+    assert not stack.engine.controlled
+
+
+@pytest.mark.rfc("7339 5.4")
+def test_stripping_feedback_leaves_quoted_text_and_other_parameters():
+    headers = Request(
+        "OPTIONS",
+        "sip:x",
+        via='SIP/2.0/UDP a;branch=z9hG4bK1;x="y;oc=1" , SIP/2.0/UDP b ; oc = 5;OC-ALGO="loss,A";q',
+    ).headers
+    strip_feedback(headers)
+    assert headers["Via"] == 'SIP/2.0/UDP a;branch=z9hG4bK1;x="y;oc=1", SIP/2.0/UDP b;q'

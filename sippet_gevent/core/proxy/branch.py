@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from ...engine.feedback import strip_feedback
 from ...errors import FlowFailed, Reject, SIPError, TransactionTimeout, TransportError
 from ...message.message import Request, Response
 from ..client.attempt import Policy
@@ -55,10 +56,14 @@ class Branch(ClientTransaction):
     def receive(self, response: Response) -> None:
         # §16.7 step 3; the Via values below are for the hops that wrote them
         response.headers.delete_header_front("Via")
+        via = response.headers.fields.get("Via", "")
+        if "oc" in (via if type(via) is str else ",".join(via)).lower():
+            strip_feedback(response.headers)
         super().receive(response)
 
     def _receive_late(self, response: Response) -> None:
         response.headers.delete_header_front("Via")
+        strip_feedback(response.headers)
         # cancels the request at its present target
         self.cancel(reason_header=COMPLETED_ELSEWHERE)
         self._accepted(response)

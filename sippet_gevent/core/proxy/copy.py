@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ...engine.feedback import strip_feedback
 from ...errors import FlowFailed, Reject, WrongScheme, excerpt
 from ...message.message import Request
 from ...message.uri import URI
@@ -143,6 +144,9 @@ def forwarded(
     if hops == 0:
         raise Reject(483)
     copy = request.copy()
+    via = copy.headers.fields.get("Via", "")
+    if "oc" in (via if type(via) is str else ",".join(via)).lower():
+        strip_feedback(copy.headers)
     if ";" in copy._uri or "Route" in copy.headers.fields:
         take_own_route(copy, is_local)
     if target is not None:

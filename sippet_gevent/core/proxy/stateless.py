@@ -11,6 +11,7 @@ from __future__ import annotations
 from hashlib import blake2s
 from hmac import compare_digest
 
+from ...engine.feedback import strip_feedback
 from ...errors import ParseError, Reject, TransportError
 from ...message.message import Request, Response
 from ...observe.counters import Plain
@@ -76,6 +77,7 @@ def return_statelessly(stack: Element, response: Response) -> bool:
     if not compare_digest(mac.encode("utf-8", "surrogateescape"), expected.encode()):
         return False
     response.headers.delete_header_front("Via")
+    strip_feedback(response.headers)
     flow = stack.names.find_flow(flow_name)
     try:
         if flow is None or "Via" not in response.headers.fields:

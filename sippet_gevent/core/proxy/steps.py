@@ -7,6 +7,7 @@ from hashlib import blake2s
 from typing import Any
 
 from ...arguments import instance
+from ...engine.feedback import strip_feedback
 from ...errors import InvalidValue, TransactionStateError
 from ...message.address import NameAddr
 from ...message.identifiers import MAGIC_COOKIE, create_branch
@@ -161,4 +162,5 @@ def forward_response(response: Response, tx: ServerTransaction) -> None:
     copy.headers.delete_header_front("Via")
     if "Via" not in copy.headers.fields:
         raise InvalidValue(f"{response!r} has one Via, so it is for this stack: do not forward it")
+    strip_feedback(copy.headers)
     tx._forward_response(copy)

@@ -44,7 +44,7 @@ PURE = (
     "core/proxy/request_validation", "core/refusal",
     "core/routing/history_info", "core/routing/outbound", "core/routing/routes", "core/routing/sips", "core/routing/tokens",
     "stores/bindings", "stores/breaker", "stores/cache", "stores/contacts", "stores/local_copy",
-    "stores/gruu", "stores/record",
+    "stores/gruu", "stores/path_texts", "stores/record",
     "transport/datagram/icmp", "transport/datagram/stun", "transport/listener", "transport/locate/rfc3263", "transport/locate/records",
     "transport/stream/alias", "transport/stream/proxy_protocol",
     "transport/certificate", "transport/websocket/handshake", "transport/websocket/opening",

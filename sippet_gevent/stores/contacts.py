@@ -12,6 +12,9 @@ SHARED = 10
 any one of them leads to it."""
 
 
+_BITS = (1 << 30) - 1  # the greatest integer that takes the least memory
+
+
 class ContactIndex:
     """Finds addresses-of-record by the Contact URIs of their bindings.
 
@@ -23,7 +26,8 @@ class ContactIndex:
     __slots__ = ("_names",)
 
     def __init__(self) -> None:
-        self._names: dict[int, tuple[str, ...]] = {}
+        # most Contacts are of one address-of-record, and need no tuple
+        self._names: dict[int, str | tuple[str, ...]] = {}
 
     def update(self, name: str, before: Sequence[URI], after: Sequence[URI]) -> None:
         """Replace the Contacts of an address-of-record.
@@ -38,23 +42,28 @@ class ContactIndex:
             return
         old, new = {_number(uri) for uri in before}, {_number(uri) for uri in after}
         for number in old - new:
-            left = tuple(other for other in self._names.get(number, ()) if other != name)
+            left = tuple(other for other in self._of(number) if other != name)
             if left:
-                self._names[number] = left
+                self._names[number] = left[0] if len(left) == 1 else left
             else:
                 self._names.pop(number, None)
         for number in new - old:
-            names = self._names.get(number, ())
+            names = self._of(number)
             if name not in names and len(names) < SHARED:
-                self._names[number] = (*names, name)
+                self._names[number] = (*names, name) if names else name
 
     def find(self, uri: URI) -> tuple[str, ...]:
         """Return the addresses-of-record that may have a binding of this Contact URI."""
-        return self._names.get(_number(uri), ())
+        return self._of(_number(uri))
+
+    def _of(self, number: int) -> tuple[str, ...]:
+        names = self._names.get(number, ())
+        return (names,) if isinstance(names, str) else names
 
     def __len__(self) -> int:
         return len(self._names)
 
 
 def _number(uri: URI) -> int:
-    return hash((uri.scheme, uri.user, normal_host(uri.host), uri.port, uri.opaque))
+    whole = hash((uri.scheme, uri.user, normal_host(uri.host), uri.port, uri.opaque))
+    return whole & _BITS

@@ -14,6 +14,7 @@ from ..message.uri import URI
 from .base import BindingEvent, Change, Watch, Watchers
 from .bindings import Bindings, entry_bytes
 from .contacts import ContactIndex
+from .path_texts import keep_paths, read_paths
 
 ADDRESSES = 100_000
 """Most addresses-of-record in memory."""
@@ -28,6 +29,9 @@ seconds are removed together."""
 LOOKED_AT = 10_000
 """Bindings that one call of expire() looks at without removing them, which takes some
 milliseconds."""
+
+SHARED_SIZES = 8192
+"""The numbers of bytes below this are objects that entries share."""
 
 RETRY_SECONDS = 60
 """The Retry-After of the 503 that a full store gives, in seconds."""
@@ -72,6 +76,7 @@ class MemoryBindings:
         self._entries: dict[str, _Entry] = {}
         # by slots of END_SECONDS: the addresses-of-record whose first binding ends then
         self._ends: dict[int, dict[str, None]] = {}
+        self._sizes: dict[int, int] = {}  # the same number is one object in all entries
         self._contacts = ContactIndex()
         self._watchers = Watchers()
         self.bytes = 0
@@ -92,9 +97,10 @@ class MemoryBindings:
         self.now = now
         self._ends.clear()
         for aor, entry in self._entries.items():
-            bindings = tuple(b._replace(expires_at=b.expires_at + later) for b in entry.bindings)
+            kind = type(entry.bindings)
+            bindings = kind([b._replace(expires_at=b.expires_at + later) for b in entry.bindings])
             self._entries[aor] = entry._replace(
-                bindings=bindings, slot=self._will_end(aor, bindings)
+                bindings=bindings, ends=self._will_end(aor, bindings)
             )
 
     @property
@@ -110,6 +116,8 @@ class MemoryBindings:
         """
         old = self._entries.get(aor, _NONE)
         before = old.bindings
+        if type(before) is not tuple:
+            before = read_paths(before)
         after = change(before)
         if after is not before:
             self._put(aor, old, after)
@@ -130,12 +138,16 @@ class MemoryBindings:
         before = old.bindings
         if not (len(bindings) == len(before) == 1 and bindings[0].uri == before[0].uri):
             self._contacts.update(aor, [b.uri for b in before], [b.uri for b in bindings])
-        if old is not _NONE:
-            names = self._ends.get(old.slot)
-            if names is not None:
-                names.pop(aor, None)
+        old.ends.pop(aor, None)
         if bindings:
-            self._entries[aor] = _Entry(bindings, size, self._will_end(aor, bindings))
+            ends = self._will_end(aor, bindings)
+            for binding in bindings:
+                if binding.path:
+                    bindings = keep_paths(bindings)
+                    break
+            if size < SHARED_SIZES:
+                size = self._sizes.setdefault(size, size)
+            self._entries[aor] = _Entry(bindings, size, ends)
         else:
             self._entries.pop(aor, None)
 
@@ -143,25 +155,28 @@ class MemoryBindings:
         is_one_too_many = old is _NONE and len(self._entries) >= ADDRESSES
         return is_one_too_many or (size > old.bytes and self.bytes - old.bytes + size > STORE_BYTES)
 
-    def _will_end(self, aor: str, bindings: Bindings) -> int:
-        """Note the end of the first of these bindings; return its slot in `_ends`."""
+    def _will_end(self, aor: str, bindings: Bindings) -> dict[str, None]:
+        """Note the end of the first of these bindings; return the names of its slot."""
         first = bindings[0].expires_at
         for binding in bindings:
             if binding.expires_at < first:
                 first = binding.expires_at
         if not math.isfinite(first):  # the clock of a test that is over, for example
-            return 0
+            return {}
         slot = int(first / END_SECONDS) + 1
         names = self._ends.get(slot)
         if names is None:
             names = self._ends[slot] = {}
         names[aor] = None
-        return slot
+        return names
 
     def lookup(self, aor: str, /) -> Bindings:
         """Return the stored bindings, () for none. Some may have ended."""
         entry = self._entries.get(aor)
-        return () if entry is None else entry.bindings
+        if entry is None:
+            return ()
+        bindings = entry.bindings
+        return bindings if type(bindings) is tuple else read_paths(bindings)
 
     def find(self, contact: URI, /) -> tuple[str, ...]:
         """Return the addresses-of-record that have a binding of this Contact URI, and possibly
@@ -181,12 +196,12 @@ class MemoryBindings:
             looked_at = limit - len(removed) if slot * END_SECONDS <= now else LOOKED_AT
             for aor in list(islice(names, looked_at)):
                 old = self._entries[aor]
-                ended = tuple(b for b in old.bindings if b.expires_at <= now)
-                if ended:
-                    after = tuple(b for b in old.bindings if b.expires_at > now)
+                if min([b.expires_at for b in old.bindings]) <= now:
+                    before = self.lookup(aor)
+                    after = tuple([b for b in before if b.expires_at > now])
                     self._put(aor, old, after)
-                    self._watchers.tell(aor, old.bindings, after, now)
-                    removed.append((aor, ended))
+                    self._watchers.tell(aor, before, after, now)
+                    removed.append((aor, tuple([b for b in before if b.expires_at <= now])))
                     if len(removed) >= limit:
                         break
             if not names:
@@ -208,12 +223,12 @@ class MemoryBindings:
 
 
 class _Entry(NamedTuple):
-    """The bindings of an address-of-record, the bytes they take, and the slot of `_ends` for the
-    first that ends."""
+    """The bindings of an address-of-record, the bytes they take, and the names of the slot of
+    `_ends` in which the first of them ends."""
 
-    bindings: Bindings = ()
-    bytes: int = 0
-    slot: int = 0
+    bindings: Bindings  # PathTexts if one has a Path
+    bytes: int
+    ends: dict[str, None]
 
 
-_NONE = _Entry()
+_NONE = _Entry((), 0, {})

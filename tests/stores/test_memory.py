@@ -104,7 +104,7 @@ def test_step_of_the_system_clock_ends_no_binding(monkeypatch):
     assert before <= store.now() < before + 60
 
 
-BUDGETS = {"one Contact of 60 bytes": (1500, {}), "with Path and instance": (2600, {"path": 2})}
+BUDGETS = {"one Contact of 60 bytes": (1250, {}), "with Path and instance": (1536, {"path": 2})}
 
 
 @pytest.mark.parametrize("shape", BUDGETS)

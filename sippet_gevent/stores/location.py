@@ -14,6 +14,7 @@ from .base import BindingEvent, BindingStore, Change, Watch, Watchers
 from .bindings import Binding, Bindings, FlowName, aor, instance_of, with_others
 from .ends import Ends, Owner
 from .guarded import GuardedStore
+from .late_events import PatientWatch
 from .memory import MemoryBindings
 
 STORE_TIMEOUT = 0.25
@@ -288,13 +289,14 @@ class Location:
 
     def watch(self, callback: Callable[[BindingEvent], None]) -> Watch:
         """Call `callback(event)` for each binding that is added, refreshed or removed, that
-        expires, or whose flow ends. It must not wait.
+        expires, or whose flow ends. It must not wait: an update waits for it, and the events of
+        other updates are told when it has returned, 1000 of them at most.
 
         The events are those of this process: the other processes of a store have their own.
         """
         if self._store_watch is None:
             self._store_watch = self.store.watch(self._relay)
-        return self._watchers.add(callback)
+        return PatientWatch(self._watchers, callback)
 
     def _relay(self, event: BindingEvent) -> None:
         if event.kind == "removed" and self.has_ended(event.binding):

@@ -32,7 +32,7 @@ from ..arguments import whole
 from ..errors import InvalidValue, StoreError, excerpt
 from ..runtime.native_thread import Call, NativeThread
 from .sqlite_errors import failure_of, is_full, is_locked
-from .sqlite_file import FileId, checked_path, close, file_id, open_file, open_reader
+from .sqlite_file import PARTS, FileId, checked_path, close, file_id, open_file, open_reader
 
 T = TypeVar("T")
 
@@ -155,8 +155,9 @@ class Database(Generic[W]):
         self._is_shared = False
         self._version: list[tuple[int]] = []
         self._connection: sqlite3.Connection | None = None
-        self._file: FileId | None = None  # of the connection
+        self._file: FileId = ()  # of the connection
         self._looked_at = 0.0
+        self._gone = ""  # the part of PARTS that is missing, or another file
         self._is_gone = False
         self._error: StoreError | None = None
         self._tried_at = 0.0
@@ -365,8 +366,8 @@ class Database(Generic[W]):
             self._connection = None
 
     def _check_file(self) -> None:
-        """Raise StoreError if the file was deleted or replaced. SQLite would go on to write into a
-        file that nobody can open any more.
+        """Raise StoreError if the file, or one of those that SQLite makes beside it, was deleted or
+        replaced. SQLite would go on to write into a file that nobody can open any more.
 
         It is not opened anew, because then an empty file would take the place of one that was
         moved by mistake. The one that is open still answers look-ups. When it is back at its path,
@@ -375,12 +376,31 @@ class Database(Generic[W]):
         now = time.monotonic()
         if now >= self._looked_at + FILE_SECONDS:
             self._looked_at = now
-            self._is_gone = file_id(self.path) != self._file
+            found = file_id(self.path)
+            self._is_gone = found != self._file
+            if self._is_gone:
+                changed = [part for part, a, b in zip(PARTS, found, self._file) if a != b]
+                self._gone = changed[0]
+                if "" not in changed and found[1] is None:
+                    self._save()
         if self._is_gone:
             raise StoreError(
-                f"{self.path} was deleted or replaced while it was open: move the file back, or "
-                "start this process again"
+                f"{self.path}{self._gone} was deleted or replaced while it was open: move the file "
+                "back, or start this process again"
             )
+
+    def _save(self) -> None:
+        """Copy what was written last from its file, which was deleted, to that of the database, so
+        that the next process finds it.
+
+        Writing on would be wrong, because another process that opens the database makes new files,
+        and knows nothing of the locks of this one.
+        """
+        try:
+            if self._connection is not None:
+                self._connection.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
+        except sqlite3.Error:
+            pass  # the next look tries again
 
     def _opened(self) -> sqlite3.Connection:
         """Return the connection, opened if there is none. Raises StoreError."""

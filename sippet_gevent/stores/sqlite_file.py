@@ -34,12 +34,24 @@ STATEMENTS = 512
 """Statements of a connection that stay compiled: one for each number of rows."""
 
 
-FileId = tuple[int, int]
+Inode = tuple[int, int]
 """Device and inode of a file."""
 
+PARTS = ("", "-wal", "-shm")
+"""The files of a database: itself, what was written last, and the index of that. SQLite puts them
+beside the file to which a link leads."""
 
-def file_id(path: str) -> FileId | None:
-    """Return which file a path leads to, None for none that can be found."""
+FileId = tuple["Inode | None", ...]
+"""Which files the PARTS are, None for one that is missing."""
+
+
+def file_id(path: str) -> FileId:
+    """Return which files a path leads to."""
+    real = os.path.realpath(path)
+    return tuple([_inode(real + part) for part in PARTS])
+
+
+def _inode(path: str) -> Inode | None:
     try:
         found = os.stat(path)
     except OSError:
@@ -47,9 +59,7 @@ def file_id(path: str) -> FileId | None:
     return found.st_dev, found.st_ino
 
 
-def open_file(
-    path: str, *, max_bytes: int, synchronous: str
-) -> tuple[sqlite3.Connection, FileId | None]:
+def open_file(path: str, *, max_bytes: int, synchronous: str) -> tuple[sqlite3.Connection, FileId]:
     """Open a file, create it if it does not exist, and change it to this version of the schema.
 
     Args:
@@ -58,7 +68,7 @@ def open_file(
         synchronous: FULL or NORMAL.
 
     Returns:
-        The connection, and which file it has open.
+        The connection, and which files it has open.
 
     Raises:
         StoreError: The file cannot be used. The text says why, and what to do.
@@ -66,7 +76,7 @@ def open_file(
     connection: sqlite3.Connection | None = None
     try:
         create(path)
-        file = file_id(path)  # before it is opened, so that one put there meanwhile is noticed
+        opened = file_id(path)[0]  # before, so that one that is put there meanwhile is noticed
         connection = _connect(path)
         ((mode,),) = patiently(connection, "PRAGMA journal_mode=WAL")
         if mode != "wal":
@@ -90,7 +100,7 @@ def open_file(
             ((found,),) = patiently(connection, "PRAGMA quick_check(1)")
             if found != "ok":
                 raise sqlite3.DatabaseError(f"database disk image is malformed: {found}")
-        return connection, file
+        return connection, (opened, *file_id(path)[1:])
     except (sqlite3.Error, OSError, StoreError) as error:
         if connection is not None:
             close(connection)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -393,10 +394,103 @@ def test_file_that_is_gone_while_it_runs_fails_updates_until_it_is_back(path, op
         assert sql(path, "SELECT count FROM bindings WHERE aor = ?", AOR) == [(2,)]
 
 
+PROGRAM = """
+import sys
+from sippet_gevent import SQLiteBindings
+store = SQLiteBindings(sys.argv[1])
+print(store.count(), flush=True)
+store.close()
+"""
+
+
+def count_of_another_process(path):
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(path)], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.parametrize("gone", [("-wal",), ("-wal", "-shm"), ("-shm",)])
+def test_log_that_is_deleted_while_it_runs_loses_nothing(path, open_, caplog, gone):
+    store, names = open_(), [f"sip:{n}@example.com" for n in range(20)]
+    for name in names:
+        add(store, name)
+    for part in gone:
+        path.with_name(path.name + part).unlink()
+    gevent.sleep(database.FILE_SECONDS)
+    for number in range(3):
+        with pytest.raises(StoreError, match=f"{path}{gone[0]} was deleted or replaced while it"):
+            add(store, f"sip:new{number}@example.com")
+    assert [record.levelname for record in caplog.records] == ["ERROR"]  # once
+    assert len(store.lookup(names[0])) == 1  # calls go on
+    # a plain copy now has everything, as a process that is started now would see it
+    copy = path.with_name("copy.db")
+    shutil.copy(path, copy)
+    if "-wal" not in gone:
+        shutil.copy(f"{path}-wal", f"{copy}-wal")
+    assert count_of_another_process(copy) == 20
+    store.close()
+    assert count_of_another_process(path) == 20
+    assert len(add(open_(), names[0], CONTACTS[1])) == 2
+
+
+def test_file_that_is_replaced_by_a_link_to_it_loses_nothing(path, open_):
+    """Another process that follows the link would have a log of its own, and no lock in common."""
+    store, elsewhere = open_(), path.parent / "disk"
+    add(store)
+    elsewhere.mkdir()
+    path.rename(elsewhere / path.name)
+    path.symlink_to(elsewhere / path.name)
+    gevent.sleep(database.FILE_SECONDS)
+    with pytest.raises(StoreError, match="-wal was deleted or replaced while it was open"):
+        add(store, contact=CONTACTS[1])
+    assert len(store.lookup(AOR)) == 1
+    store.close()
+    again = open_()
+    assert len(add(again, contact=CONTACTS[1])) == 2
+    add(again, "sip:other@example.com")  # a link from the start is as good as the file
+
+
+def test_disk_that_is_full_in_a_commit_and_then_has_room_works_again(open_, monkeypatch):
+    store = open_()
+    names = [f"sip:{n}@example.com" for n in range(20)]
+    add(store, names[0])
+    real = store._database._apply
+    full = [True]
+
+    def apply(connection, writes):
+        real(connection, writes)
+        if full[0] and any(write.aor != names[0] for write in writes):
+            raise sqlite3.OperationalError("database or disk is full")
+
+    store._database._apply = apply
+    jobs = [
+        gevent.spawn(outcome, store, n, lambda b: (*b, binding(CONTACTS[1], 9e9))) for n in names
+    ]
+    gevent.joinall(jobs, raise_error=True)
+    assert [type(job.value) for job in jobs] == [tuple] + [StoreError] * 19
+    assert "has no room: free some of the disk" in str(jobs[1].value)
+    assert [store.lookup(name) == () for name in names] == [False] + [True] * 19
+    full[0] = False
+    at_once(lambda aor: add(store, aor, CONTACTS[0], call_id="again"), names)
+    assert store.count() == 22
+
+
+def test_clock_that_is_set_back_keeps_bindings_and_takes_new_ones(path, open_):
+    clock = [1_000_000.0]
+    store = open_(now=lambda: clock[0])
+    set_(store, AOR, seconds=60)
+    clock[0] -= 3600.0
+    assert store.expire(clock[0] + 61, 10) == []  # a refresh will come
+    set_(store, AOR, cseq=2, seconds=60)
+    assert [aor for aor, _ in store.expire(clock[0] + 61, 10)] == [AOR]
+    assert store.count() == 0
+
+
 def test_file_is_looked_for_at_a_bounded_rate(path, open_, monkeypatch):
     store, looks = open_(), []
     monkeypatch.setattr(database, "FILE_SECONDS", 3600.0)
-    monkeypatch.setattr(database, "file_id", lambda path: looks.append(path))
+    monkeypatch.setattr(database, "file_id", lambda path: looks.append(path) or (None,))
     for number in range(20):
         add(store, f"sip:{number}@example.com")
     assert looks == []

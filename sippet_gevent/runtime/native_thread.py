@@ -8,6 +8,7 @@ gevent has not patched, so it is the same in a patched process.
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -22,11 +23,17 @@ T = TypeVar("T")
 
 # Not those of a patched process, which switch greenlets and know nothing of threads.
 _start, _thread_id = monkey.get_original("_thread", ("start_new_thread", "get_ident"))
+_now = time.perf_counter
 _Queue, Empty = monkey.get_original("queue", ("SimpleQueue", "Empty"))
 
 AT_ONCE = 4
-"""Most greenlets that go on in one turn of the loop. Hundreds wait for a disk that stalls. If all
-of them went on in one turn, everything else would wait."""
+"""Greenlets that go on in one turn of the loop. Hundreds wait for a disk that stalls. If all of
+them went on in one turn, everything else would wait."""
+
+SHARE = 0.0003
+"""Seconds of the turn before for which one more greenlet goes on. In a turn of a busy loop, many
+datagrams are read. If no more than AT_ONCE greenlets went on beside them, the jobs would come back
+more slowly than they are given."""
 
 _busy: set[NativeThread] = set()
 """Threads that have jobs to do."""
@@ -82,7 +89,10 @@ class NativeThread:
     to the loop of one thread.
     """
 
-    __slots__ = ("_done", "_has_ended", "_jobs", "_loop_thread", "_pid", "_wake", "waiting")
+    __slots__ = (
+        "_done", "_has_ended", "_has_more", "_jobs", "_loop_thread", "_pid", "_turned_at", "_wake",
+        "waiting",
+    )  # fmt: skip
 
     def __init__(self, run: Callable[[NativeThread], None]) -> None:
         self._jobs = _Queue()
@@ -90,6 +100,8 @@ class NativeThread:
         self._loop_thread = _thread_id()
         self._pid = os.getpid()
         self._has_ended = False
+        self._has_more = False  # are left to hand back in the next turn
+        self._turned_at = 0.0
         self.waiting = 0
         """Jobs that were given and are not done yet."""
         # While nothing waits, the watcher does not keep the loop running.
@@ -122,10 +134,14 @@ class NativeThread:
         self._jobs.put(job)
 
     def _finish(self) -> None:
-        done = self._done
-        for _ in range(min(len(done), AT_ONCE)):
+        done, now = self._done, _now()
+        # the time of a turn without jobs to hand back says nothing
+        most = AT_ONCE + int((now - self._turned_at) / SHARE) if self._has_more else AT_ONCE
+        self._turned_at = now
+        for _ in range(min(len(done), most)):
             self.waiting -= 1
             done.popleft().done()
+        self._has_more = bool(done)
         if done:
             self._wake.send()  # the loop reads its sockets before it comes back
         if not self.waiting:

@@ -105,9 +105,9 @@ class FlowRegistration:
 
     __slots__ = (
         "_bound", "_brief", "_by_flow", "_due", "_failures", "_idle", "_is_pending", "_is_refresh",
-        "_moves", "_owner", "_since", "_stack", "_tried", "_tx", "_watch", "address", "call_id",
-        "cseq", "error", "expires_at", "flow", "granted", "is_registered", "key", "lane",
-        "next_hop", "refused", "reg_id", "seconds", "seen", "uri",
+        "_moves", "_owner", "_since", "_stack", "_tried", "_tx", "_was_bound", "_watch", "address",
+        "call_id", "cseq", "error", "expires_at", "flow", "granted", "is_registered", "key",
+        "lane", "next_hop", "refused", "reg_id", "seconds", "seen", "uri",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, next_hop: NextHop | None, reg_id: int, key: Hashable) -> None:
@@ -135,6 +135,7 @@ class FlowRegistration:
         self._failures = self._brief = 0
         self._since = 0.0  # when the flow was registered first
         self._bound = False  # the registrar may have a binding of ours
+        self._was_bound = False  # before the last REGISTER
         self._by_flow = False  # the pending REGISTER goes by the flow of the one before
         self._tx: Register | None = None
         self._is_pending = False
@@ -236,6 +237,7 @@ class FlowRegistration:
             next_hop = self.flow
         keyring = self._owner.keyring
         self._stack.registrations.counts["sent"] += 1
+        self._was_bound = self._bound
         try:
             self._stack.sender.send(
                 request,
@@ -420,6 +422,8 @@ class FlowRegistration:
         self.error, self.refused = error, refused
         self.plan(now + seconds, is_refresh=False)
         self._owner.note("registration failed", self, str(error), seconds)
+        if refused:
+            self._bound = self._was_bound  # a refused REGISTER binds nothing (§10.3)
         if refused or lost:
             self._unregistered(error)
         else:

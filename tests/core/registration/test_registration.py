@@ -321,6 +321,39 @@ def test_refused_account_is_asked_again_rarely(sip):
     closed(sip, registration)
 
 
+@pytest.mark.rfc("3261 10.3")
+def test_account_that_was_never_accepted_is_not_unregistered(sip):
+    """Each REGISTER with a wrong password counts as a guess at the registrar."""
+    gate = Gate(Script(), realm="carrier")
+    _, registration = registered(sip, gate, credentials=Credentials("100", "wrong"))
+    sent = len(gate.requests)
+    closed(sip, registration)
+    assert len(gate.requests) == sent
+
+
+@pytest.mark.rfc("3261 10.2.2")
+def test_account_that_was_accepted_before_its_refusal_is_unregistered(sip):
+    script = Script(None, (403, {}))
+    _, registration = registered(sip, script)
+    registration.refresh()
+    sip.clock.advance(1)
+    assert registration.refused
+    closed(sip, registration)
+    assert [request.expires for request in script.requests] == [3600, 3600, 0]
+
+
+@pytest.mark.rfc("3261 10.2.2")
+def test_account_that_was_answered_500_before_its_refusal_is_unregistered(sip):
+    """The registrar may have stored the binding before it failed."""
+    script = Script((500, {}), (403, {}))
+    _, registration = registered(sip, script)
+    registration.refresh()
+    sip.clock.advance(1)
+    assert registration.refused
+    closed(sip, registration)
+    assert script.requests[-1].expires == 0
+
+
 # ---- what the account gets
 
 

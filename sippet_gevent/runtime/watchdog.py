@@ -14,6 +14,7 @@ from typing import Any
 
 import gevent
 from gevent import monkey
+from gevent.hub import Hub
 
 log = logging.getLogger("sippet_gevent.core")
 
@@ -23,6 +24,10 @@ LAG = 0.25
 END_SECONDS = 1.0
 """Seconds that the loop has for the second signal that asks the process to end. Then the watchdog
 ends the process."""
+
+
+_IN_PROGRAM = "this code did not return to the loop"
+_IN_LOOP = "no Python code runs, so the machine is busy, or the process was stopped"
 
 
 class Watchdog:
@@ -106,12 +111,17 @@ class Watchdog:
                 reported = True
                 self.blocked += 1
                 self.last_stack = self._stack()
-                self._start_thread(self._report, (self.last_stack,))
+                frame = sys._current_frames().get(self._watched)
+                idle = frame is not None and frame.f_code is Hub.run.__code__
+                del frame  # it would keep the variables of the program
+                self._start_thread(
+                    self._report, (self.last_stack, _IN_LOOP if idle else _IN_PROGRAM)
+                )
 
-    def _report(self, stack: str) -> None:
+    def _report(self, stack: str, reason: str) -> None:
         """Log the stack, in a thread of its own. The loop may be blocked by the log itself, whose
         lock it holds."""
-        log.warning("loop blocked: seconds=%g stack=\n%s", self.lag, stack)
+        log.warning('loop blocked: seconds=%g reason="%s" stack=\n%s', self.lag, reason, stack)
 
     def _stack(self) -> str:
         frame = sys._current_frames().get(self._watched)

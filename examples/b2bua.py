@@ -18,6 +18,7 @@ stack = Stack()
 
 @stack.on("INVITE")
 def b2bua(request, tx):
+    tx.on_final(lambda status: log.info("%s: answered=%d", request.from_.uri, status))
     target = request.uri._replace(host=GATEWAY, port=PORT)
     ends = bridge(request, tx, target, timeout=180)
     log.info("%s: %s, %s", request.from_.uri, ends.caller, ends.callee)

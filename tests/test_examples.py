@@ -562,8 +562,10 @@ def test_b2bua_connects_and_passes_hold_and_digits_on(sip):
     assert call.end.by == "peer"
 
 
-def test_b2bua_refuses_as_the_gateway_does(sip):
-    assert bridged(sip, lambda request, tx: 486).statuses == [486]
+def test_b2bua_refuses_as_the_gateway_does(sip, caplog):
+    with caplog.at_level("INFO", "b2bua"):
+        assert bridged(sip, lambda request, tx: 486).statuses == [486]
+    assert "answered=486" in caplog.text
 
 
 def test_b2bua_ends_the_call_of_a_gateway_that_loses_power(sip):
@@ -583,3 +585,103 @@ def test_b2bua_ends_the_call_of_a_gateway_that_loses_power(sip):
 def test_b2bua_core_is_short():
     text = (EXAMPLES / "b2bua.py").read_text().split('"""')[2].split("if __name__")[0]
     assert len([line for line in text.splitlines() if line.strip()]) <= 15
+
+
+# ---- a queue
+
+AGENT_URIS = ["sip:anna@192.0.2.20", "sip:ben@192.0.2.21"]
+
+
+def queued(sip, queue):
+    """Call the queue as a caller with audio."""
+    offer = sdp.initial_offer([SPEECH], address="192.0.2.7")
+    return sip.ask(
+        queue.stack,
+        "INVITE sip:queue@example.com",
+        body=bytes(offer),
+        content_type="application/sdp",
+        from_='"Carol" <sip:carol@example.com>',
+    )
+
+
+def agent(asked, *, rings=0.0, talks=30.0, status=0):
+    """Return the core of an agent that rings, and then talks or refuses."""
+
+    def core(request, tx):
+        asked.append(request)
+        tx.respond(180)
+        tx.wait(rings)
+        if status:
+            return status
+        with tx.accept(media=[SPEECH]) as call:
+            call.wait(talks)
+        return None
+
+    return core
+
+
+def test_queue_connects_the_caller_with_the_first_free_agent(sip):
+    queue, anna, ben = example("call_queue.py"), [], []
+    sip.stack(agent(anna), "192.0.2.20")
+    sip.stack(agent(ben), "192.0.2.21")
+    asked = queued(sip, queue)
+    assert asked.statuses == [180, 200]
+    assert (len(anna), len(ben)) == (1, 0)
+    assert anna[0].from_.uri.user == "carol"
+    sip.run(asked.call.hold)
+    sip.run(asked.call.resume)
+    sip.advance(31)
+    assert asked.call.ended.is_set()
+    assert list(queue.free) == AGENT_URIS[::-1]
+
+
+@pytest.mark.parametrize("status", [0, 486])
+def test_queue_calls_the_next_agent_when_one_does_not_answer(sip, status):
+    queue, anna, ben = example("call_queue.py"), [], []
+    sip.stack(agent(anna, rings=0 if status else 60, status=status), "192.0.2.20")
+    sip.stack(agent(ben), "192.0.2.21")
+    asked = queued(sip, queue)
+    sip.advance(11)
+    assert (len(anna), len(ben)) == (1, 1)
+    asked.call.hangup()
+    sip.advance(10)
+    assert sorted(queue.free) == AGENT_URIS
+
+
+def test_queue_stops_ringing_when_the_caller_hangs_up(sip):
+    queue, anna, ben = example("call_queue.py"), [], []
+    sip.stack(agent(anna, rings=60), "192.0.2.20")
+    sip.stack(agent(ben), "192.0.2.21")
+    asked = queued(sip, queue)
+    sip.advance(3)
+    asked.call.hangup()
+    sip.advance(10)
+    assert (len(anna), len(ben)) == (1, 0)
+    assert sorted(queue.free) == AGENT_URIS
+
+
+def test_queue_forgets_a_caller_that_hangs_up_while_it_waits(sip):
+    queue = example("call_queue.py")
+    queue.free.clear()
+    asked = queued(sip, queue)
+    sip.advance(3)
+    assert len(queue.waiting) == 1
+    asked.call.hangup()
+    sip.settle()
+    assert not queue.waiting
+    assert not queue.free
+
+
+def test_queue_connects_a_waiting_caller_when_an_agent_is_free_again(sip):
+    queue, anna = example("call_queue.py"), []
+    queue.free.remove("sip:ben@192.0.2.21")
+    sip.stack(agent(anna), "192.0.2.20")
+    first, second = queued(sip, queue), queued(sip, queue)
+    sip.advance(20)
+    assert len(anna) == 1
+    sip.advance(11)
+    assert len(anna) == 2
+    assert first.call.ended.is_set()
+    sip.advance(31)
+    assert second.call.ended.is_set()
+    assert list(queue.free) == ["sip:anna@192.0.2.20"]

@@ -34,7 +34,8 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
                 action="append",
                 metavar="udp:HOST:PORT",
                 help="address to listen on: udp:, tcp:, tls:, ws: or wss:, with the parameters of "
-                "the documentation; repeatable; default udp:127.0.0.1:5060",
+                "the documentation; repeatable; a Stack in CORE listens on its own addresses, too; "
+                "default udp:127.0.0.1:5060",
             )
     parser.add_argument(
         "--limit",

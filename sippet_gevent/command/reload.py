@@ -45,17 +45,34 @@ class Reloader:
         self._is_wanted = False
 
     @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Serve SIGHUP, if there is a file to read again. Otherwise the stack serves it."""
+    def installed(self, kept: set[int]) -> Iterator[None]:
+        """Serve SIGHUP, if there is a file to read again. Otherwise the stack serves it.
+
+        The first reload waits for begin().
+
+        Args:
+            kept: Signals that have arrived before.
+        """
         settings = self._office.settings
         if self._office.words.file is None and settings.users_file is None:
             yield
             return
+        self._is_busy = True
         before = signal.signal(signal.SIGHUP, self._received)
+        if signal.SIGHUP in kept:
+            kept.discard(signal.SIGHUP)
+            self._is_wanted = True
         try:
             yield
         finally:
             signal.signal(signal.SIGHUP, before)
+
+    def begin(self) -> None:
+        """Reload from now on, because the stack has started. A signal that came before is served
+        now."""
+        self._is_busy = False
+        if self._is_wanted:
+            gevent.spawn(self.reload)
 
     def _received(self, number: int, frame: FrameType | None) -> None:
         """Take a signal, which may arrive between any two instructions. The loop does the rest."""

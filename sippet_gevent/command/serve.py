@@ -10,6 +10,7 @@ import logging
 from pathlib import Path
 
 from ..errors import SIPError, TransportError
+from ..runtime.process import PROCESS
 from .configuration import read_configuration
 from .logs import set_up_log
 from .office import Office
@@ -33,6 +34,11 @@ def serve(options: argparse.Namespace) -> int:
         print(SAMPLE.read_text("utf-8"), end="")
         return 0
     log_to_stderr(bool(options.log_messages), logging.INFO)
+    with PROCESS.starting() as kept:
+        return _serve(options, kept)
+
+
+def _serve(options: argparse.Namespace, kept: set[int]) -> int:
     office = None
     try:
         configuration = read_configuration(vars(options))
@@ -45,13 +51,15 @@ def serve(options: argparse.Namespace) -> int:
         stack = office.stack
         if settings.log_messages:
             show_messages(stack)
-        # before the log lines, so that a bad address is the only line
-        if settings.wait:
-            wait_for_ports(stack.start, _tell_of_waiting)
-        else:
-            start(stack.start)
-        office.tell()
-        with Reloader(office, vars(options)).installed():
+        reloader = Reloader(office, vars(options))
+        with reloader.installed(kept):
+            # before the log lines, so that a bad address is the only line
+            if settings.wait:
+                wait_for_ports(stack.start, _tell_of_waiting)
+            else:
+                start(stack.start)
+            office.tell()
+            reloader.begin()
             stack.run(drain=settings.drain)
     except SIPError as error:
         for line in str(error).split("\n"):

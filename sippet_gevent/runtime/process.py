@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Protocol
@@ -25,6 +25,9 @@ log = logging.getLogger("sippet_gevent")
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 ADVICE = "stop it, or write another port"
+
+_KEPT = (signal.SIGHUP, signal.SIGUSR1)
+"""Signals that are kept while a program starts. The others end it."""
 
 _MAIN_THREAD = "run() must be called in the main thread: call serve_forever() in another one"
 
@@ -57,8 +60,8 @@ class Process:
 
     The first SIGTERM or SIGINT drains all stacks, and the next one stops them at once. If the loop
     is blocked at the second one, the watchdog ends the process. SIGHUP reads the certificates
-    again, SIGUSR1 logs the statistics. Process does not touch a signal that is ignored, or that the
-    application handles itself.
+    again, SIGUSR1 logs the statistics; both are kept until a stack has started. Process does not
+    touch a signal that is ignored, or that the application handles itself.
     """
 
     def __init__(self) -> None:
@@ -66,6 +69,8 @@ class Process:
         self.asked = 0
         """Number of times that SIGTERM or SIGINT has asked the process to stop."""
         self._stacks: dict[Runnable, float] = {}
+        self._starting = 0
+        self._kept: set[int] = set()
         self._replaced: dict[int, Any] = {}
         self._handlers: dict[int, Callable[[], None]] = {
             signal.SIGTERM: self._stop,
@@ -91,23 +96,42 @@ class Process:
                 "run() was called before for this stack, and has not returned: call it once"
             )
         log_to_stderr()
-        try:
-            stack.start()
-        except TransportError as error:
-            if not gevent.get_hub().main_hub:
-                raise  # threading drops SystemExit
-            # no traceback, because a user of the program can do something
-            raise SystemExit(f"not started: {explained(error, ADVICE)}") from error
-        try:
-            with self._joined(stack, drain):
-                log.info(
-                    'started: addresses=%s hint="SIGTERM or Ctrl-C stops"',
-                    ",".join(stack.addresses) or "none",
-                )
-                stack.serve_forever()
-        finally:
-            stack.stop()
+        with self.starting():
+            try:
+                stack.start()
+            except TransportError as error:
+                if not gevent.get_hub().main_hub:
+                    raise  # threading drops SystemExit
+                # no traceback, because a user of the program can do something
+                raise SystemExit(f"not started: {explained(error, ADVICE)}") from error
+            try:
+                with self._joined(stack, drain):
+                    log.info(
+                        'started: addresses=%s hint="SIGTERM or Ctrl-C stops"',
+                        ",".join(stack.addresses) or "none",
+                    )
+                    stack.serve_forever()
+            finally:
+                stack.stop()
         log.info("stopped: %s", _line(stack.stats()))
+
+    @contextmanager
+    def starting(self) -> Iterator[set[int]]:
+        """Keep SIGHUP and SIGUSR1 until a stack runs. By default they would end the program.
+
+        A supervisor or a rotation of log files may send them to a program that has just begun.
+        Yields the numbers of the signals that are kept. The caller may take some of them over.
+        """
+        if not gevent.get_hub().main_hub:  # Python handles signals in the main thread only
+            yield set()
+            return
+        self._starting += 1
+        self._handle(_KEPT)
+        try:
+            yield self._kept
+        finally:
+            self._starting -= 1
+            self._restore()
 
     @contextmanager
     def _joined(self, stack: Runnable, drain: float) -> Iterator[None]:
@@ -119,21 +143,20 @@ class Process:
         self._stacks[stack] = drain
         if self.asked:  # while this stack started, or while others drain
             gevent.spawn(stack.stop, drain)
+        while self._kept:
+            gevent.spawn(self._handlers[self._kept.pop()])
         try:
             yield
         finally:
             del self._stacks[stack]
-            if not self._stacks:
-                self._restore()
+            self._restore()
 
     # ---- what the stacks share
 
     def _set_up(self) -> None:
         self.asked = 0
         try:
-            for number in self._handlers:
-                if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-                    self._replaced[number] = signal.signal(number, self._received)
+            self._handle(self._handlers)
         except ValueError as error:  # Python handles signals in the main thread only
             raise TransactionStateError(_MAIN_THREAD) from error
         self._hub = gevent.get_hub()
@@ -141,17 +164,37 @@ class Process:
             [number for number in self._replaced if self._handlers[number] == self._stop]
         )
 
+    def _handle(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                self._replaced[number] = signal.signal(number, self._received)
+
     def _restore(self) -> None:
+        """Give the signals back that nothing needs any more."""
+        if self._stacks:
+            return
         self.watchdog.stop()
-        while self._replaced:
-            signal.signal(*self._replaced.popitem())
+        for number in [*self._replaced]:
+            if not (self._starting and number in _KEPT):
+                before = self._replaced.pop(number)
+                if signal.getsignal(number) == self._received:
+                    signal.signal(number, before)
+        if not self._starting:
+            self._kept.clear()
 
     # ---- signals
 
     def _received(self, number: int, frame: FrameType | None) -> None:
-        """Take a signal, which may arrive between any two instructions. The loop does the rest."""
+        """Take a signal, which may arrive between any two instructions. The loop does the rest.
+
+        The loop runs the callback at once, or at the next tick of the watchdog if the signal has
+        arrived in the moment between Python's last look at signals and the wait for events.
+        """
         if self._handlers[number] == self._stop:
             self.asked += 1
+        elif not self._stacks:
+            self._kept.add(number)
+            return
         gevent.get_hub().loop.run_callback(gevent.spawn, self._handlers[number])
 
     def _stop(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import gevent
 import pytest
@@ -66,6 +67,22 @@ def test_signal_during_a_reload_is_not_lost(serve, monkeypatch):
     assert again(OFFICE + "[bans]\nfailures = 3\n")
     assert twice == [False]
     assert office.settings.bans_failures == 4
+
+
+def test_signal_before_the_stack_runs_reloads_once_it_runs(serve):
+    office, again = serve(OFFICE)
+    reloader = Reloader(office, {"config": office.words.file})
+    kept = {signal.SIGHUP, signal.SIGUSR1}
+    with reloader.installed(kept):
+        with open(office.words.file, "a") as file:
+            file.write("[bans]\nfailures = 4\n")
+        gevent.sleep(0)
+        assert not reloader.reload()
+        assert office.settings.bans_failures == 10
+        reloader.begin()
+        gevent.sleep(0)
+        assert office.settings.bans_failures == 4
+    assert kept == {signal.SIGUSR1}
 
 
 def test_file_that_is_empty_for_a_moment_changes_nothing(serve, caplog):

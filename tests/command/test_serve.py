@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 import signal
 import socket
 import ssl
@@ -46,6 +48,7 @@ def configured(run, tmp_path):
                 )
                 if all(each in told for each in wait_for) and told.endswith("\n"):
                     return told
+                assert server.process.poll() is None, f"the server has ended: {server.text}"
                 assert time.monotonic() < deadline, told
                 gevent.sleep(0.05)
 
@@ -190,6 +193,46 @@ def test_reload_of_a_file_with_a_mistake_changes_nothing(configured, client):
     assert "sippet.toml:9: [filters] rate: must be greater than 0" in told
     assert 'hint="the old one stays"' in told
     assert register(client, server) == 200
+
+
+def test_sighup_while_a_server_waits_for_its_port_reloads_once_it_runs(run, tmp_path):
+    """A supervisor may reload a service that it has just started. By default, SIGHUP ends a program."""
+    path = tmp_path / "sippet.toml"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        text = OFFICE.replace("1:0", f"1:{taken.getsockname()[1]}")
+        path.write_text(text)
+        server = run(*SIPPET, "serve", "--wait", "--config", path)
+        server.wait_for("waiting for an address: ")
+        path.write_text(f"{text}[bans]\nfailures = 4\n")
+        server.signal(signal.SIGHUP)
+        server.signal(signal.SIGUSR1)
+    server.wait_for("configuration reloaded: .* changed=bans.failures\n")
+    server.wait_for(" stats: ")
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+
+
+def test_sighup_reaches_a_server_at_rest_each_time(configured):
+    server = configured(OFFICE)
+    for number in range(1, 31):
+        gevent.sleep(random.uniform(0, 0.06))  # at any point between two ticks of the watchdog
+        assert "changed=bans.failures\n" in server.reload(f"{OFFICE}[bans]\nfailures = {number}\n")
+
+
+def test_last_file_of_a_burst_of_signals_is_used(configured, client, tmp_path):
+    server = configured(OFFICE)
+    for number in range(30):
+        last = f"last{number}.example"
+        (tmp_path / "new.toml").write_text(OFFICE.replace("office.example", last))
+        os.replace(tmp_path / "new.toml", tmp_path / "sippet.toml")
+        server.signal(signal.SIGHUP)
+        gevent.sleep(random.choice((0, 0.002, 0.02)))
+    deadline = time.monotonic() + PATIENCE
+    while register(client, server, domain=last, realm=last) != 200:
+        assert time.monotonic() < deadline, server.text
+        gevent.sleep(0.05)
+    assert "not reloaded" not in server.text
 
 
 def test_reload_names_each_setting_that_needs_a_restart(configured, client):

@@ -361,6 +361,33 @@ def test_run_in_another_thread_says_what_to_call_while_the_main_one_runs():
     ]
 
 
+def test_signals_while_a_stack_starts_are_served_once_it_runs(caplog, monkeypatch):
+    """By default, each of them would end the program."""
+    caplog.set_level(logging.INFO, "sippet_gevent")
+    stack, seen = Stack("udp:127.0.0.1:0"), []
+    start = stack.start
+
+    def interrupted():
+        seen.extend(signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM))
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGUSR1)
+        return start()
+
+    monkeypatch.setattr(stack, "start", interrupted)
+    before = [signal.signal(each, signal.SIG_DFL) for each in (signal.SIGHUP, signal.SIGUSR1)]
+    try:
+        gevent.spawn_later(0.1, stack.stop)
+        stack.run()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before[0])
+        signal.signal(signal.SIGUSR1, before[1])
+    assert seen[0] == PROCESS._received != seen[1]
+    told = [line.partition(":")[0] for line in caplog.messages]
+    assert told.count("certificates not reloaded") == told.count("stats") == 1
+    assert told.index("started") < told.index("stats")
+
+
 def test_stack_that_starts_while_another_drains_drains_too():
     first, second = (
         Stack("udp:127.0.0.1:0", core=lambda request, tx: tx.wait(60)),

@@ -32,7 +32,7 @@ FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 
 # No I/O, no clock, no greenlet: these take `now` and return values.
 PURE = (
-    "errors", "arguments", "extras", "slots", "message", "transaction",
+    "errors", "arguments", "extras", "slots", "message", "transaction", "observe/log_values",
     "command/kinds", "command/settings", "command/settings_reader", "command/toml_lines", "runtime/limits",
     "core/b2bua/bencode", "core/b2bua/crossing", "core/b2bua/policy", "core/b2bua/relay",
     "core/auth/bans", "core/auth/claim", "core/auth/digest", "core/auth/nonces", "core/client/completion", "engine/priority",

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import excerpt
+from ..observe.log_values import Quoted
 from .terminal import Mistake
 
 log = logging.getLogger("sippet_gevent")
@@ -64,7 +65,7 @@ def call(where: str, function: Callable[..., object], *arguments: str) -> object
     except Mistake:
         raise
     except (Exception, SystemExit) as error:
-        log.debug('core not loaded: core="%s"', where, exc_info=error)
+        log.debug('core not loaded: core="%s"', Quoted(where), exc_info=error)
         message = " ".join(str(error).split())
         if not isinstance(error, (ImportError, SyntaxError)):
             message = f"{type(error).__name__}: {message}" if message else type(error).__name__

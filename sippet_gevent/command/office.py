@@ -14,6 +14,7 @@ from ..core.identity import TrustDomain
 from ..core.registrar_proxy import RegistrarProxy
 from ..engine.filters import LOOPBACK, SCANNERS, Filter
 from ..errors import InvalidValue, SIPError, excerpt
+from ..observe.log_values import Plain, Quoted
 from ..stack import DEFAULT_ADDRESS, Stack
 from ..stores.location import Location
 from ..transport.tls import TLS
@@ -230,14 +231,14 @@ class Office:
         if settings.core is not None:
             return
         if self.stack.domains:
-            log.info("registrar: domains=%s", ",".join(self.stack.domains))
+            log.info("registrar: domains=%s", Plain(",".join(self.stack.domains)))
         else:
             log.info(
                 "registrar: domains=any "
                 'reason="without --domain phones may register with any domain"'
             )
         if self.store is not None:
-            log.info("bindings: count=%d database=%s", self.store.count(), self.store.path)
+            log.info("bindings: count=%d database=%s", self.store.count(), Plain(self.store.path))
         if self.users is not None:
             self._tell_of_users(self.users)
         elif settings.open:
@@ -250,14 +251,14 @@ class Office:
         realm = self.settings.domains[0]
         count = len(users.list(realm))
         if count:
-            log.info("passwords: users=%d realm=%s", count, realm)
+            log.info("passwords: users=%d realm=%s", count, Plain(realm))
         else:
             log.warning(
                 "passwords: users=0 realm=%s "
                 'hint="add users: sippet user add NAME@%s --database %s"',
-                realm,
-                realm,
-                self.settings.database or "FILE",
+                Plain(realm),
+                Quoted(realm),
+                Quoted(self.settings.database or "FILE"),
             )
 
 

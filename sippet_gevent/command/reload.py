@@ -18,6 +18,7 @@ import gevent
 from ..core.routing.local import Names
 from ..engine.filters import Filter
 from ..errors import SIPError
+from ..observe.log_values import Plain, Quoted
 from ..transport.tls import TLS
 from .configuration import Words, read_configuration
 from .logs import set_up_log
@@ -99,7 +100,9 @@ class Reloader:
             self._reload()
         except SIPError as error:
             for line in str(error).split("\n"):
-                log.error('configuration not reloaded: reason="%s" hint="the old one stays"', line)
+                log.error(
+                    'configuration not reloaded: reason="%s" hint="the old one stays"', Quoted(line)
+                )
             return False
         return True
 
@@ -141,7 +144,7 @@ class Reloader:
                 log.warning('setting not reloaded: key=%s reason="it needs a restart"', key)
         log.info(
             "configuration reloaded: file=%s changed=%s",
-            words.file or settings.users_file,
+            Plain(words.file or settings.users_file),
             ",".join(key for key in changed if key not in fixed) or "none",
         )
 

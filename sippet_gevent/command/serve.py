@@ -10,6 +10,7 @@ import logging
 from pathlib import Path
 
 from ..errors import SIPError, TransportError
+from ..observe.log_values import Quoted
 from ..runtime.process import PROCESS
 from .configuration import read_configuration
 from .logs import set_up_log
@@ -72,4 +73,4 @@ def _serve(options: argparse.Namespace, kept: set[int]) -> int:
 
 
 def _tell_of_waiting(error: TransportError) -> None:
-    log.warning('waiting for an address: reason="%s"', error)
+    log.warning('waiting for an address: reason="%s"', Quoted(error))

@@ -13,6 +13,7 @@ from ..core.registration.account import Account
 from ..core.trunks import NEXT_ON, Trunk, Trunks
 from ..errors import InvalidValue, SIPError
 from ..message.uri import URI
+from ..observe.log_values import Plain, Quoted
 from ..stack import Stack
 from .configuration import Words
 from .settings import Settings, TrunkSettings
@@ -108,7 +109,7 @@ def _close(account: Account) -> None:
     try:
         account.close(UNREGISTER)
     except SIPError as error:
-        log.warning('trunk not closed: account=%s reason="%s"', account.aor, error)
+        log.warning('trunk not closed: account=%s reason="%s"', Plain(account.aor), Quoted(error))
 
 
 def _password(settings: TrunkSettings, words: Words) -> str | None:

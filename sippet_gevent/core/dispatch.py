@@ -13,7 +13,7 @@ from typing import Protocol
 from ..engine.users import ServerRecord, ServerUser
 from ..errors import Reject
 from ..message.message import Request, Response
-from ..observe.counters import Plain
+from ..observe.log_values import Plain, Quoted
 from ..transaction.machines import INVITE_SERVER
 from ..transport.base import Flow
 from .core import Core, CoreFunction, check_core
@@ -93,8 +93,8 @@ class Dispatcher:
                 log.warning(
                     'unknown method: method=%s hint="write %s, unless you mean a method of your '
                     'own"',
-                    method,
-                    near,
+                    Plain(method),
+                    Quoted(near),
                 )
 
         def register(function: CoreFunction) -> CoreFunction:

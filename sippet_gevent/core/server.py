@@ -25,7 +25,7 @@ from ..errors import (
 from ..message.message import Request, Response
 from ..message.scan import Line
 from ..message.sdp import MediaStream
-from ..observe.counters import Plain
+from ..observe.log_values import Plain
 from ..transaction.fsm import SENT
 from ..transaction.machines import SEND_NOTHING
 from ..transaction.timers import EXPIRES

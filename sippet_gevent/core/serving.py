@@ -9,7 +9,7 @@ import gevent
 
 from ..errors import Cancelled, ParseError, Reject, SIPError, excerpt
 from ..message.message import Message, Request, Response
-from ..observe.counters import Plain
+from ..observe.log_values import Plain
 from ..transaction.machines import TERMINATED
 from .capabilities import BEFORE_END, END
 from .core import CoreFunction

@@ -25,7 +25,7 @@ from ..errors import InvalidValue, Reject, TransactionTimeout, TransportError, e
 from ..message.address import NameAddr
 from ..message.message import Request
 from ..message.uri import URI
-from ..observe.counters import Plain
+from ..observe.log_values import Plain
 from ..transaction.timers import Timers
 from .argument_checks import check_timers
 from .b2bua.bridge import bridge

@@ -8,7 +8,8 @@ import traceback
 from collections.abc import Callable
 
 from ..message.message import Request
-from ..observe.counters import Counters, Plain
+from ..observe.counters import Counters
+from ..observe.log_values import Plain
 from ..runtime.clock import Alarm, Clock
 from ..runtime.limits import LARGE, Limits
 from ..runtime.rates import source_of

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from ..errors import ParseError, TransportError
 from ..message.uri import bracketed
+from ..observe.log_values import Plain, Quoted
 from ..observe.tap import Observation, Tap
 from ..runtime.clock import Clock
 from ..runtime.limits import Limits
@@ -92,7 +93,9 @@ class Engine(TransactionLayer):
             except TransportError as error:
                 if listener.is_half and getattr(error.__cause__, "errno", None) in _NO_SUCH_VERSION:
                     cores_log.warning(
-                        'IP version skipped: address=%s reason="%s"', listener.address, error
+                        'IP version skipped: address=%s reason="%s"',
+                        Plain(listener.address),
+                        Quoted(error),
                     )
                     continue
                 for each in opened:

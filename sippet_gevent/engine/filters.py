@@ -18,6 +18,7 @@ from typing import NamedTuple
 from ..arguments import number, texts
 from ..errors import InvalidValue, excerpt
 from ..observe.counters import LimitedLog
+from ..observe.log_values import Plain
 from ..runtime.clock import Clock
 from ..runtime.rates import TokenBuckets, source_of
 from ..transport.base import Flow
@@ -161,7 +162,7 @@ class Filter:
             if reason is RATE_LIMITED:
                 why = f"rate={self.rate:g} burst={self.burst:g}"
             else:
-                why = f"user_agent={excerpt(agent)[1:]}"
+                why = f"user_agent={Plain(excerpt(agent)[1:])}"
             line = _Line(untold, source, reason, why)
             if self.lines.line(
                 log, logging.WARNING, f"filter: {reason}", "messages filtered: %s", line

@@ -17,7 +17,7 @@ from ..message.mandatory import Mandatory
 from ..message.message import Request, Response
 from ..message.parser import parse
 from ..message.peek import compiled_key
-from ..observe.counters import Plain
+from ..observe.log_values import Plain
 from ..runtime.limits import LARGE
 from ..runtime.workers import Worker, Workers
 from ..transaction.fsm import RECEIVED

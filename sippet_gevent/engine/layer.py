@@ -15,7 +15,8 @@ import gevent
 from ..errors import InvalidValue, TransactionTimeout, TransportError
 from ..message.message import Message, Request, Response
 from ..message.via import Via
-from ..observe.counters import Counters, Plain
+from ..observe.counters import Counters
+from ..observe.log_values import Plain
 from ..observe.tap import Tap
 from ..runtime.clock import Clock
 from ..runtime.limits import Limits

@@ -12,7 +12,7 @@ from ..message.headers import Headers
 from ..message.mandatory import mandatory_of_via, plain_mandatory, read_mandatory
 from ..message.message import Request, Response
 from ..message.scan import fastest as scan
-from ..observe.counters import Plain
+from ..observe.log_values import Plain
 from ..runtime.rates import TokenBuckets
 from ..transport.base import Flow
 from .feedback import Feedback

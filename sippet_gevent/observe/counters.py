@@ -4,12 +4,11 @@ cause."""
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypedDict
 
-from ..errors import excerpt
+from .log_values import Plain, in_quotes, shown
 
 LINES = 10
 """Log lines of one reason before further ones are summarised. They are enough to see the
@@ -31,46 +30,13 @@ and each is kept."""
 FILTERED = "filtered"
 """Reason for messages whose filter tells none."""
 
-LOGGED_TEXT = 256
-"""Characters of one value in a log line."""
-
 LOGGED_EXAMPLE = 500
 """Characters that a summary quotes of the first line left out."""
 
 
-class Plain:
-    """Shows a value in a log line without quotes: escaped, on one line and cut, because it may come
-    from a peer."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: object) -> None:
-        self._value = value
-
-    def __str__(self) -> str:
-        return _UNSHOWN(_escaped, str(self._value)[:LOGGED_TEXT])
-
-    def __repr__(self) -> str:
-        return _UNSHOWN(_escaped, repr(self._value)[:LOGGED_TEXT])
-
-
-# Characters that end a line or move a cursor, and code points that are no characters.
-_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").sub
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape").decode("ascii")
-
-
-def _shown(argument: object) -> object:
-    if isinstance(argument, (str, bytes)):
-        return excerpt(argument)
-    return argument if isinstance(argument, (int, float)) else Plain(argument)
-
-
 def _formatted(text: str, arguments: tuple[object, ...]) -> str:
     try:
-        return text % tuple(map(_shown, arguments))
+        return text % shown(text, arguments)
     except Exception:  # a repr() of the application fails; logging survives that, too
         return text
 
@@ -165,7 +131,7 @@ class LimitedLog:
         flood = self._flood(reason)
         if flood.room > 0:
             flood.room -= 1
-            log.log(level, text, *map(_shown, arguments), exc_info=exc_info, stacklevel=stacklevel)
+            log.log(level, text, *shown(text, arguments), exc_info=exc_info, stacklevel=stacklevel)
             return True
         if not flood.left_out:
             self._begin_summary(
@@ -247,7 +213,7 @@ class LimitedLog:
             flood.alarm = None
         if flood.left_out:
             text = 'log lines left out: reason="%s" count=%d seconds=%g%s'
-            example = f' first="{flood.example}"' if flood.example else ""
+            example = f' first="{in_quotes(flood.example)}"' if flood.example else ""
             # before a handler of the log lets others run
             count, flood.left_out, flood.example = flood.left_out, 0, ""
             flood.log.log(flood.level, text, reason, count, SUMMARY_SECONDS, example)

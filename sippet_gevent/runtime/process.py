@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import gevent
 
 from ..errors import SIPError, TransactionStateError, TransportError
+from ..observe.log_values import Quoted
 from .ports import explained
 from .watchdog import Watchdog
 
@@ -223,7 +224,9 @@ class Process:
                     ",".join(stack.addresses) or "none",
                 )
             except SIPError as error:
-                log.error('certificates not reloaded: reason="%s" hint="the old ones stay"', error)
+                log.error(
+                    'certificates not reloaded: reason="%s" hint="the old ones stay"', Quoted(error)
+                )
 
     def _log_stats(self) -> None:
         for stack in list(self._stacks):

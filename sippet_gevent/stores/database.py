@@ -30,6 +30,7 @@ from gevent import monkey
 
 from ..arguments import whole
 from ..errors import InvalidValue, StoreError, excerpt
+from ..observe.log_values import Plain, Quoted
 from ..runtime.native_thread import Call, NativeThread
 from .sqlite_errors import failure_of, is_full, is_locked
 from .sqlite_file import PARTS, FileId, checked_path, close, file_id, open_file, open_reader
@@ -179,7 +180,9 @@ class Database(Generic[W]):
             self.close()
             raise
         if os.stat(self.path).st_mode & (stat.S_IROTH | stat.S_IWOTH):
-            log.warning('database can be read by others: path=%s hint="run chmod 600"', self.path)
+            log.warning(
+                'database can be read by others: path=%s hint="run chmod 600"', Plain(self.path)
+            )
 
     # ---- in the thread of the loop
 
@@ -220,14 +223,14 @@ class Database(Generic[W]):
             return
         if now >= self._logged_at + LOG_SECONDS:
             self._logged_at, self._is_logged = now, True
-            log.error('database failed: path=%s reason="%s"', self.path, error)
+            log.error('database failed: path=%s reason="%s"', Plain(self.path), Quoted(error))
         if self._failing_since is None:
             self._failing_since = now
 
     def _works(self) -> None:
         seconds = time.monotonic() - (self._failing_since or 0.0)
         if self._is_logged:  # a file that is nearly full fails and works in turn
-            log.info("database works again: path=%s seconds=%.1f", self.path, seconds)
+            log.info("database works again: path=%s seconds=%.1f", Plain(self.path), seconds)
         self._failing_since, self._write_failed, self._is_logged = None, False, False
 
     def close(self) -> None:

@@ -13,7 +13,8 @@ import gevent
 from ..errors import Reject, SIPError, StoreError
 from ..message.fields.rfc3261 import RetryAfter
 from ..message.uri import URI
-from ..observe.counters import LimitedLog, Plain
+from ..observe.counters import LimitedLog
+from ..observe.log_values import Plain
 from ..runtime.clock import Clock
 from .base import BindingStore, Change
 from .bindings import Bindings

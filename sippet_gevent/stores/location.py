@@ -9,7 +9,7 @@ from ..arguments import number
 from ..errors import excerpt
 from ..message.address import NameAddr
 from ..message.uri import URI, check_uri
-from ..observe.counters import Plain
+from ..observe.log_values import Plain
 from .base import BindingEvent, BindingStore, Change, Watch, Watchers
 from .bindings import Binding, Bindings, FlowName, aor, instance_of, with_others
 from .ends import Ends, Owner

@@ -13,6 +13,7 @@ from ..arguments import whole
 from ..errors import InvalidValue, Reject, StoreError, excerpt
 from ..message.fields.rfc3261 import RetryAfter
 from ..message.uri import URI, normal_host
+from ..observe.log_values import Plain, Quoted
 from . import sqlite_writes
 from .base import BindingEvent, Change, Watch, Watchers
 from .bindings import Bindings
@@ -169,7 +170,7 @@ class SQLiteBindings:
             self.unreadable_records += 1
             if aor not in self._logged and len(self._logged) < 1000:
                 self._logged.add(aor)
-                log.error('record skipped: aor=%s reason="%s"', excerpt(aor), error)
+                log.error('record skipped: aor=%s reason="%s"', Plain(excerpt(aor)), Quoted(error))
             return (), False
 
     # ---- writing

@@ -20,7 +20,7 @@ from ...errors import ParseError
 from ...message.fields.authentication import AuthenticationInfo, Challenge
 from ...message.fields.authentication import Credentials as Authorization
 from ...message.message import Request, Response
-from ...observe.counters import Plain
+from ...observe.log_values import Plain
 from ..client.attempt import Attempt, Policy
 from ..element import Element
 from .credentials import Credentials, Keyring, Trust, host_key

@@ -38,7 +38,7 @@ from ...message.fields.authentication import Credentials as Authorization
 from ...message.grammar import quote
 from ...message.message import Request, Response
 from ...message.uri import URI
-from ...observe.counters import Plain
+from ...observe.log_values import Plain
 from ...runtime.rates import source_of
 from ...stores.users import User
 from ..privacy import ANONYMOUS_HOST
@@ -263,7 +263,7 @@ class Authenticator:
             stack.engine.counters.warn(
                 "users not looked up",
                 stack.clock.now(),
-                "users not looked up: method=%s realm=%s answered=503 call_id=%s reason=%r",
+                'users not looked up: method=%s realm=%s answered=503 call_id=%s reason="%r"',
                 Plain(request.method),
                 Plain(self.realm),
                 Plain(request.headers.get("Call-ID")),

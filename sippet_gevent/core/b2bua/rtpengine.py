@@ -16,6 +16,8 @@ from gevent import socket
 from ...arguments import seconds as check_seconds
 from ...errors import InvalidValue, ParseError, TransportError, excerpt
 from ...message.identifiers import create_tag
+from ...observe import log_values
+from ...observe.log_values import Quoted
 from .bencode import Plain, Value, decode, encode
 
 log = logging.getLogger("sippet_gevent.core")
@@ -108,7 +110,11 @@ class RTPEngine:
             # by default it waits 30 seconds, for a branch of a fork that may follow
             self.command("delete", {"call-id": call_id, "delete-delay": 0})
         except TransportError as error:
-            log.warning('media not deleted: call_id=%s reason="%s"', call_id, error)
+            log.warning(
+                'media not deleted: call_id=%s reason="%s"',
+                log_values.Plain(call_id),
+                Quoted(error),
+            )
 
     def ping(self) -> None:
         """Check that rtpengine answers. Raises TransportError if not."""

@@ -7,7 +7,8 @@ import logging
 from ...errors import TransactionTimeout, TransportError, excerpt
 from ...message.message import Request, Response
 from ...message.uri import bracketed
-from ...observe.counters import Counters, Plain
+from ...observe.counters import Counters
+from ...observe.log_values import Plain
 from ...transport.base import Flow
 
 log = logging.getLogger("sippet_gevent.core")

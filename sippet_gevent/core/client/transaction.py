@@ -13,7 +13,7 @@ from ...arguments import seconds
 from ...engine.users import ClientRecord, NullUser
 from ...errors import Cancelled, SIPError, TransactionTimeout, TransportError
 from ...message.message import Request, Response
-from ...observe.counters import Plain
+from ...observe.log_values import Plain
 from ..dialog.call import Call, OnProvisional
 from ..dialog.end import End
 from ..dialog.handlers import ReinviteCore

@@ -12,7 +12,7 @@ from typing import Any
 from ...engine.users import ClientRecord, NullUser
 from ...errors import Cancelled, TransactionTimeout, TransportError, excerpt
 from ...message.message import Request, Response
-from ...observe.counters import Plain
+from ...observe.log_values import Plain
 from ..element import Element, Within
 from .attempt import Attempt, Policy
 from .retry import Retry

@@ -24,7 +24,7 @@ import gevent
 from ...errors import Reject, SIPError, TransactionStateError
 from ...message.fields.rfc3261 import SessionExpires
 from ...message.message import Request, Response
-from ...observe.counters import Plain
+from ...observe.log_values import Plain
 from ...runtime.watch import Watch
 from ..element import DialogTable, Element, ServedRequest
 from .end import End

@@ -9,7 +9,7 @@ import gevent
 
 from ...errors import ParseError, SIPError, TransportError
 from ...message.message import Request, Response
-from ...observe.counters import Plain
+from ...observe.log_values import Plain
 from ...transport.base import Flow, Origin
 from ..auth.credentials import Kept
 from ..client.transaction import ClientTransaction

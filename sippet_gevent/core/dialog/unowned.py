@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Sequence, Sized
 from typing import Protocol
 
-from ...observe.counters import Plain
+from ...observe.log_values import Plain
 from ..element import Element
 from ..inbox import Inbox
 from .call import Flag, Holder

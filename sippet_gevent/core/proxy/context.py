@@ -19,7 +19,7 @@ from ...errors import (
 )
 from ...message.message import Request, Response
 from ...message.uri import URI
-from ...observe.counters import Plain
+from ...observe.log_values import Plain
 from ...stores.bindings import Binding
 from ...transaction.machines import TERMINATED
 from ...transaction.timers import CORE_INVITE, CORE_NON_INVITE, F, Timers

@@ -12,7 +12,7 @@ from ...errors import Cancelled
 from ...message.message import Response
 from ...message.parameters import NO_URI_PARAMETERS
 from ...message.uri import URI, parse_uri
-from ...observe.counters import Plain
+from ...observe.log_values import Plain
 from ...transaction.timers import Timers
 from ...transport.base import Flow
 from ...transport.listener_choice import Wanted

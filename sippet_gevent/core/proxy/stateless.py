@@ -14,7 +14,7 @@ from hmac import compare_digest
 from ...engine.feedback import strip_feedback
 from ...errors import ParseError, Reject, TransportError
 from ...message.message import Request, Response
-from ...observe.counters import Plain
+from ...observe.log_values import Plain
 from ..element import Element
 from ..server import ServerTransaction
 from .loops import LOOP_MARK

@@ -8,7 +8,7 @@ from ...errors import ParseError, SIPError
 from ...message.iana import STATUSES
 from ...message.message import Request
 from ...message.uri import bracketed
-from ...observe.counters import Plain
+from ...observe.log_values import Plain
 from ...stores.base import BindingEvent, Change, Watch
 from ...stores.location import Location, shown_uri
 from ..element import Element

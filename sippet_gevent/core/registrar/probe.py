@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ...errors import SIPError
 from ...message.message import Request
-from ...observe.counters import Plain
+from ...observe.log_values import Plain
 from ...stores.base import BindingEvent
 from ...stores.bindings import Binding, Bindings
 from ...stores.location import Location, shown_uri
@@ -116,12 +116,12 @@ class Probe:
             "registration probe failed",
             stack.clock.now(),
             "registration probe failed: aor=%s contact=%s probes=%d removed=yes call_id=%s "
-            "reason=%s",
+            'reason="%s"',
             Plain(key.aor),
             shown_uri(state.binding.uri),
             failures,
             Plain(state.binding.call_id),
-            reason,
+            Plain(reason),
             log=log,
         )
         self._remove(stack, key, state.binding)
@@ -159,10 +159,10 @@ class Probe:
             stack.engine.counters.warn(
                 "binding not removed",
                 stack.clock.now(),
-                "binding not removed: aor=%s call_id=%s reason=%s",
+                'binding not removed: aor=%s call_id=%s reason="%s"',
                 Plain(key.aor),
                 Plain(dead.call_id),
-                str(error),
+                error,
                 log=log,
             )
 

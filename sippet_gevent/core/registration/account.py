@@ -17,7 +17,7 @@ from ...message.address import NameAddr
 from ...message.fields.rfc3261 import MAX_DELTA_SECONDS
 from ...message.message import Request
 from ...message.uri import URI, normal_host
-from ...observe.counters import Plain
+from ...observe.log_values import Plain
 from ...transaction.timers import Timers
 from ...transport.base import Address
 from ...transport.listener_choice import Wanted

@@ -18,7 +18,7 @@ from ...message.address import NameAddr
 from ...message.fields.rfc3261 import MAX_DELTA_SECONDS
 from ...message.message import Request
 from ...message.uri import URI
-from ...observe.counters import Plain
+from ...observe.log_values import Plain
 from ...transport.listener_choice import Wanted
 from ..auth.credentials import Given, Keyring, keyring
 from ..client.targets import NextHop

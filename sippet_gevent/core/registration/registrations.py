@@ -8,7 +8,7 @@ from typing import Protocol
 
 from gevent.event import Event
 
-from ...observe.counters import Plain
+from ...observe.log_values import Plain
 from ...runtime.watch import Watch
 from ...stores.bindings import FlowName
 from ...transport.base import Address, Flow

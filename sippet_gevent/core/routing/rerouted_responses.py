@@ -26,7 +26,7 @@ from ...errors import ParseError, TransportError
 from ...message.iana import DEFAULT_PORT, DEFAULT_PORTS
 from ...message.parser import parse
 from ...message.via import Via
-from ...observe.counters import Plain
+from ...observe.log_values import Plain, Quoted
 from ...runtime.rates import source_of
 from ...transport.base import Flow, Transport
 from ...transport.locate.rfc3263 import Candidate, literal
@@ -178,9 +178,8 @@ class ReroutedResponses:
                     return fresh
                 problem = f"{fresh!r} has ended"
             stack.engine.counters.send_errors += 1
-            log.debug(
-                'response not sent: flow=%s target=%s:%d reason="%s"', gone, host, port, problem
-            )
+            text = 'response not sent: flow=%s target=%s:%d reason="%s"'
+            log.debug(text, Plain(gone), Plain(host), port, Quoted(problem))
         return None
 
     def _leads_anywhere(self, gone: Flow, via: Via) -> bool:
@@ -207,7 +206,8 @@ class ReroutedResponses:
             )
         except TransportError as error:
             self.stack.engine.counters.send_errors += 1
-            log.debug('sent-by not resolved: sent_by=%s reason="%s"', via.sent_by, error)
+            text = 'sent-by not resolved: sent_by=%s reason="%s"'
+            log.debug(text, Plain(via.sent_by), Quoted(error))
             return
         for candidate in self._allowed(candidates)[:TRIES]:
             address = candidate.host, candidate.port
@@ -218,7 +218,7 @@ class ReroutedResponses:
         try:
             return self.stack.sender.allowed(candidates)
         except TransportError as error:
-            log.debug('response not sent: reason="%s"', error)
+            log.debug('response not sent: reason="%s"', Quoted(error))
         except Exception as error:  # allow_target belongs to the application
             text = 'allow_target failed: reason="it raised, so the response is not sent"'
             now = self.stack.clock.now()

@@ -17,6 +17,7 @@ import dns.rcode
 import gevent
 from gevent import socket
 
+from ...observe.log_values import Quoted
 from ...runtime.clock import Clock
 from .resolv_conf import Address
 
@@ -196,7 +197,7 @@ class NameServer:
         self._suspected = False
         if self.down:
             self.down = False
-            log.warning('name server up: server="%s"', self)
+            log.warning('name server up: server="%s"', Quoted(self))
 
     def _check(self) -> None:
         """Ask for the servers of the root, and for the last name it had records for, until either
@@ -222,7 +223,7 @@ class NameServer:
                         log.warning(
                             'name server down: server="%s" '
                             'reason="no answers; no names are asked for until it answers"',
-                            self,
+                            Quoted(self),
                         )
                     if problem is not None:  # it failed at once
                         gevent.sleep(every)

@@ -14,6 +14,7 @@ from ...arguments import number, whole
 from ...errors import InvalidValue, excerpt
 from ...message.uri import URI
 from ...message.via import Via
+from ...observe.log_values import Quoted
 from ...runtime.clock import Clock
 from .records import NAPTR, SRV, Answer, Question, Random, Record
 from .rfc3263 import ALL, Candidate, Steps, literal, select, select_for_response
@@ -105,13 +106,16 @@ class Resolver:
                 answers = self.ask(questions, budget)
                 for question, answer in zip(questions, answers):
                     log.debug(
-                        'name asked: target="%s" question="%s" answer="%s"', what, question, answer
+                        'name asked: target="%s" question="%s" answer="%s"',
+                        Quoted(what),
+                        Quoted(question),
+                        Quoted(answer),
                     )
                 questions = steps.send(answers)
         except StopIteration as done:
             found: list[Candidate] = done.value
         candidates = " ".join(map(str, found))
-        log.debug('target resolved: target="%s" candidates="%s"', what, candidates)
+        log.debug('target resolved: target="%s" candidates="%s"', Quoted(what), Quoted(candidates))
         return found
 
     def begin(self) -> Any:

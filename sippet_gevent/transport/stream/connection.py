@@ -23,6 +23,7 @@ from gevent import socket
 from gevent.event import Event
 
 from ...errors import ParseError, TransportError
+from ...observe.log_values import Quoted
 from ..base import Address
 from .channel import READ, RETRY
 from .keepalive import KeptAlive
@@ -446,7 +447,9 @@ class Connection(KeptAlive):
                 return
         if reason is not None:
             transport.count(reason)
-            log.debug("connection closed: flow=%s reason=%s problem=%r", self, reason, problem)
+            if log.isEnabledFor(logging.DEBUG):
+                text = 'connection closed: flow=%s reason=%s problem="%r"'
+                log.debug(text, self, reason, Quoted(problem))
         if reason is not None and not self._kind and getattr(error, "errno", None) is None:
             self._kind = reason
         self._retire()

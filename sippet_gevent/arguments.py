@@ -40,7 +40,14 @@ def texts(argument: str, value: Any, what: str = "names") -> tuple[str, ...]:
     return found
 
 
-def whole(argument: str, value: Any, least: int = 0, most: float = math.inf) -> int:
+MOST = 10**15
+"""Most of anything. More is a mistake, and might not fit where it is used."""
+
+YEAR = 365 * 86400
+"""Most seconds of a length of time. More is a mistake, such as a number of milliseconds."""
+
+
+def whole(argument: str, value: Any, least: int = 0, most: float = MOST) -> int:
     """Return a whole number within these bounds."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(
@@ -51,33 +58,50 @@ def whole(argument: str, value: Any, least: int = 0, most: float = math.inf) -> 
 
 
 def number(
-    argument: str, value: Any, least: float = 0, most: float = math.inf, *, above: bool = False
+    argument: str, value: Any, least: float = 0, most: float = MOST, *, above: bool = False
 ) -> float:
     """Return a finite number within these bounds; with `above`, it must be greater than `least`."""
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(
             f"{argument} must be a number, got {excerpt(value)}: write {_example(argument, value)}"
         )
-    if not math.isfinite(value) or (above and value == least):
-        raise InvalidValue(
-            f"{argument} must be a finite number {_bounds(least, most, above)}, got {value!r}"
-        )
+    # an int may be too large for isfinite()
+    if (isinstance(value, float) and not math.isfinite(value)) or (above and value == least):
+        raise _outside(argument, value, "a finite number", least, most, above=above)
     return _within(argument, value, "a number", least, most, above=above)  # type: ignore[no-any-return]
+
+
+def duration(argument: str, value: Any, *, above: bool = False) -> float:
+    """Return a length of time in seconds, YEAR at most; with `above`, it must be greater than 0."""
+    return number(argument, value, most=YEAR, above=above)
 
 
 def _within(
     argument: str, value: Any, what: str, least: float, most: float, *, above: bool = False
 ) -> Any:
     if not least <= value <= most:
-        raise InvalidValue(
-            f"{argument} must be {what} {_bounds(least, most, above)}, got {value!r}"
-        )
+        raise _outside(argument, value, what, least, most, above=above)
     return value
 
 
-def _bounds(least: float, most: float, above: bool) -> str:
-    if most < math.inf:
+def _outside(
+    argument: str, value: Any, what: str, least: float, most: float, *, above: bool
+) -> InvalidValue:
+    try:
+        got = excerpt(value)
+    except ValueError:  # Python does not write so many digits
+        got = "one of thousands of digits"
+    nearest = most if value > most else least + 1 if above else least
+    write = f": write {argument}={nearest}" if argument.isidentifier() else ""
+    bounds = _bounds(value, least, most, above)
+    return InvalidValue(f"{argument} must be {what} {bounds}, got {got}{write}")
+
+
+def _bounds(value: float, least: float, most: float, above: bool) -> str:
+    if most not in (MOST, YEAR):
         return f"from {least} to {most}"
+    if value > most:
+        return f"of {most} or less"
     return f"greater than {least}" if above else f"of {least} or more"
 
 

@@ -370,7 +370,7 @@ class Stack(UserAgentClient):
             self.listen(address)
         if not self.planned:
             self.listen(DEFAULT_ADDRESS)
-        PROCESS.run(self, arguments.number("drain", drain))
+        PROCESS.run(self, arguments.duration("drain", drain))
 
     def serve_forever(self) -> None:
         """Start, and return after another greenlet has called stop(). If you want signals and logs,

@@ -40,13 +40,14 @@ from sippet_gevent import (
     register_header,
     sdp,
 )
+from sippet_gevent.core.auth.bans import Bans
 from sippet_gevent.message.parser import ParserLimits
 from sippet_gevent.runtime.clock import VirtualClock
 from sippet_gevent.transport.locate.resolver import SRV
 from sippet_gevent.transport.memory import Network
 from sippet_gevent.transport.websocket.settings import origin_of
 
-NAN = float("nan")
+NAN, INF = float("nan"), float("inf")
 AUDIO = sdp.MediaStream("audio", 9, (sdp.PCMU,))
 OFFER = sdp.initial_offer([AUDIO], address="192.0.2.1")
 
@@ -144,6 +145,20 @@ TOLD = {
     "handlers": (lambda: Limits(handlers=-1), InvalidValue, "handlers must be a whole number of 0 or more, got -1"),
     "handlers as text": (lambda: Limits(handlers="10"), TypeError, "handlers must be a whole number, got '10'"),
     "half a handler": (lambda: Limits(handlers=1.5), TypeError, "handlers must be a whole number, got 1.5"),
+    "handlers beyond count": (lambda: Limits(handlers=10**400), InvalidValue, "handlers must be a whole number of 1000000000000000 or less, got 1000"),
+    "handlers of too many digits": (lambda: Limits(handlers=10**9999), InvalidValue, "got one of thousands of digits: write handlers=1000000000000000"),
+    "idle in milliseconds": (lambda: StreamLimits(idle=1e300), InvalidValue, "idle must be a number of 31536000 or less, got 1e+300: write idle=31536000"),
+    "keep beyond a year": (lambda: Limits(keep=31536001), InvalidValue, "keep must be a whole number of 31536000 or less"),
+    "closed for ever": (lambda: Limits(closed_seconds=-1), InvalidValue, "closed_seconds must be a whole number of 0 or more, got -1: write closed_seconds=0"),
+    "retry_after beyond a year": (lambda: Limits(retry_after=(1, 10**10)), InvalidValue, "retry_after must be a whole number of 31536000 or less"),
+    "rate beyond count": (lambda: Limits(errors_per_second=1e300), InvalidValue, "errors_per_second must be a number of 1000000000000000 or less"),
+    "t1 beyond a year": (lambda: Timers(t1=1e300), InvalidValue, "t1 must be a number of 31536000 or less, got 1e+300: write t1=31536000"),
+    "t1 of inf": (lambda: Timers(t1=INF), InvalidValue, "t1 must be a finite number of 31536000 or less, got inf: write t1=31536000"),
+    "ban beyond a year": (lambda: Bans(seconds=1e300), InvalidValue, "seconds must be a number of 31536000 or less"),
+    "ban of nan": (lambda: Bans(within=NAN), InvalidValue, "within must be a finite number of 0 or more, got nan: write within=0"),
+    "failures beyond count": (lambda: Bans(10**20), InvalidValue, "failures must be a whole number of 1000000000000000 or less"),
+    "no failures": (lambda: Bans(source_failures=0), InvalidValue, "source_failures must be a whole number of 1 or more, got 0: write source_failures=1"),
+    "drain beyond a year": (lambda: Stack().run(drain=1e300), InvalidValue, "drain must be a number of 31536000 or less"),
     "rate of errors": (lambda: Limits(errors_per_second=NAN), InvalidValue, "errors_per_second must be a finite number"),
     "retry_after": (lambda: Limits(retry_after=5), TypeError, "write retry_after=(1, 10)"),
     "retry_after back": (lambda: Limits(retry_after=(9, 2)), InvalidValue, "the least and the most seconds, got (9, 2)"),

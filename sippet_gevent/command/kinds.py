@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 from typing import NamedTuple, Protocol
 
+from ..arguments import MOST, YEAR
 from ..errors import InvalidValue, ParseError, excerpt
 from ..message.fields.rfc3261 import MAX_DELTA_SECONDS
 from ..message.uri import URI
@@ -107,15 +108,18 @@ def _flag(value: object, files: Files) -> bool:
 
 
 def _as_number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return value
+    # an int may be too large for isfinite()
+    return value if isinstance(value, int) or math.isfinite(value) else None
 
 
 def _seconds(value: object, files: Files) -> float:
     seconds = _as_number(value)
     if seconds is None or seconds < 0:
         raise InvalidValue(f"must be a number of seconds, 0 or more, got {excerpt(value)}")
+    if seconds > YEAR:
+        raise InvalidValue(f"must be a number of seconds, {YEAR} or less, got {excerpt(value)}")
     return float(seconds)
 
 
@@ -123,12 +127,16 @@ def _rate(value: object, files: Files) -> float:
     rate = _as_number(value)
     if rate is None or rate <= 0:
         raise InvalidValue(f"must be greater than 0 messages a second, got {excerpt(value)}")
+    if rate > MOST:
+        raise InvalidValue(f"must be {MOST} messages a second or less, got {excerpt(value)}")
     return float(rate)
 
 
 def _count(value: object, files: Files) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidValue(f"must be a whole number of 1 or more, got {excerpt(value)}")
+    if value > MOST:
+        raise InvalidValue(f"must be a whole number of {MOST} or less, got {excerpt(value)}")
     return value
 
 

@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..arguments import instance, number
+from ..arguments import duration, instance
 from ..errors import InvalidValue, Reject, TransactionTimeout, TransportError, excerpt
 from ..message.address import NameAddr
 from ..message.message import Request
@@ -139,7 +139,7 @@ class Trunk:
         if isinstance(self.numbers, str):
             raise TypeError(f"numbers must be a tuple, got a text: write ({self.numbers!r},)")
         if self.ring is not None:
-            number("ring", self.ring, above=True)
+            duration("ring", self.ring, above=True)
         if self.timers is not None:
             check_timers(self.timers)
         try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from ipaddress import ip_network
 from typing import Any
 
-from ..arguments import flag, instance, number, texts, whole
+from ..arguments import YEAR, duration, flag, instance, number, texts, whole
 from ..errors import InvalidValue
 from ..message.parser import DEFAULT_LIMITS, ParserLimits
 
@@ -16,11 +16,21 @@ def _check(limits: Any) -> None:
     """Check each limit by its annotation. Raises TypeError and InvalidValue."""
     for limit in fields(limits):
         value, kind = getattr(limits, limit.name), _KINDS.get(str(limit.type))
+        if limit.name in _SECONDS:
+            kind = _whole_seconds
+        elif kind is number and isinstance(limits, StreamLimits):
+            kind = duration
         if kind is not None:
             kind(limit.name, value)
 
 
+def _whole_seconds(name: str, value: Any) -> int:
+    return whole(name, value, 0, YEAR)
+
+
 _KINDS: dict[str, Callable[[str, Any], Any]] = {"int": whole, "float": number, "bool": flag}
+_SECONDS = frozenset(("closed_seconds", "keep"))
+"""Limits of whole numbers that are lengths of time."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +219,7 @@ class Limits:
                 f"retry_after must be two numbers, got {self.retry_after!r}: write "
                 "retry_after=(1, 10)"
             ) from None
-        if whole("retry_after", least) > whole("retry_after", most):
+        if _whole_seconds("retry_after", least) > _whole_seconds("retry_after", most):
             raise InvalidValue(
                 "retry_after must be the least and the most seconds, got "
                 f"{self.retry_after!r}: write (1, 10)"

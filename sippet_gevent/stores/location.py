@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from ..arguments import number
+from ..arguments import duration
 from ..errors import excerpt
 from ..message.address import NameAddr
 from ..message.uri import URI, check_uri
@@ -78,8 +78,8 @@ class Location:
                 f"a Location keeps bindings in a store, got {excerpt(store)}: write Location(), or "
                 'Location(SQLiteBindings("bindings.db"))'
             )
-        timeout = number("store_timeout", store_timeout, above=True)
-        stale = number("serve_stale", serve_stale)
+        timeout = duration("store_timeout", store_timeout, above=True)
+        stale = duration("serve_stale", serve_stale)
         self.store = store
         """Keeps the bindings."""
         self._guarded = (

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from ..arguments import number
+from ..arguments import duration
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Timers:
 
     Raises:
         TypeError: a length is not a number.
-        InvalidValue: a length is negative, or 0 for a timer that repeats.
+        InvalidValue: a length is negative or longer than a year, or 0 for a timer that repeats.
     """
 
     t1: float = 0.5
@@ -65,7 +65,7 @@ class Timers:
         for length in fields(self):
             value = getattr(self, length.name)
             if length.init and value is not None:
-                number(length.name, value, above=length.name in _REPEATED)
+                duration(length.name, value, above=length.name in _REPEATED)
 
 
 _REPEATED = frozenset(("t1", "t2", "t4", "a", "e", "g"))

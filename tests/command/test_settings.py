@@ -261,6 +261,36 @@ def test_mistake_names_file_line_key_and_what_to_write(problems, text, problem):
     assert problems(text) == [problem]
 
 
+NUMBERS = [row for row in ROWS if re.fullmatch(r"[0-9.]+", row.example)]
+
+OUTSIDE = ("nan", "inf", "-inf", "-1", "-0.5", "1e300", "9" * 400, "true", '"x"', "[1]")
+
+
+@pytest.mark.parametrize("row", NUMBERS, ids=[row.key for row in NUMBERS])
+def test_number_outside_its_bounds_names_key_value_and_what_to_write(problems, row):
+    before = f"[{row.table}]\n" if row.table else ""
+    if row.table == "trunks":
+        before = "[trunks.a]\naccount = 'sip:1@a'\n"
+    for value in OUTSIDE:
+        (problem,) = problems(f"{before}{row.name} = {value}\n")
+        assert f" {row.name}: must be " in problem
+        assert ", got " in problem
+        assert problem.endswith(f": write {row.name} = {row.example}")
+
+
+@pytest.mark.parametrize("words", ["nan", "inf", "-1", "1e300", "9" * 400])
+def test_number_of_an_option_outside_its_bounds_is_a_mistake(words):
+    for row in NUMBERS:
+        if row.table.startswith("limits"):
+            option = {"limit": [f"{row.key.removeprefix('limits.')}={words}"]}
+        elif row.option is not None:
+            option = {row.key.replace(".", "_"): words}
+        else:
+            continue
+        with pytest.raises(Mistake, match="must be .*, got .*: write "):
+            read_configuration(option)
+
+
 def test_several_mistakes_are_shown_together(problems):
     assert problems("opn = true\n[tls]\nkey = 3\n", domains=[""]) == [
         "sippet.toml:1: opn: there is no such key: write open",

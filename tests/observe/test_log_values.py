@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sippet_gevent
-from sippet_gevent import Credentials, Stack
+from sippet_gevent import Credentials, StaticResolver
 from sippet_gevent.core.auth.authenticated import Authenticated
 from sippet_gevent.observe.counters import LimitedLog
 from sippet_gevent.observe.log_values import LOGGED_TEXT, Plain, Quoted, Text, shown
@@ -72,7 +72,7 @@ def test_line_has_its_own_fields_whatever_the_values_are(one, other):
     line = LINE % shown(LINE, values)
     assert len(line.splitlines()) == 1
     assert [*fields(line)[1]] == ["user", "reason", "target", "seen", "call_id"]
-    line = 'event: a="%s" b=%s c="%s"' % (Quoted(one), Plain(one), Quoted(other))
+    line = f'event: a="{Quoted(one)}" b={Plain(one)} c="{Quoted(other)}"'
     assert [*fields(line)[1]] == ["a", "b", "c"]
 
 
@@ -94,7 +94,8 @@ def test_text_for_each_place(kind, value, text):
 
 
 def test_password_of_a_uri_is_in_no_line():
-    assert "secret" not in "event: uri=%s" % shown("event: uri=%s", ("sip:bob:secret@a.example",))
+    line = "event: uri=%s"
+    assert "secret" not in line % shown(line, ("sip:bob:secret@a.example",))
 
 
 def test_summary_quotes_a_line_with_quotes(caplog):
@@ -109,14 +110,13 @@ def test_summary_quotes_a_line_with_quotes(caplog):
 
 def test_user_name_of_a_peer_forges_no_source(sip, caplog):
     core = Authenticated(lambda request, tx: 200, realm="example.com", users={"alice": "secret"})
-    server = sip.stack(core)
-    client = sip.stack()
-    name = 'alice source=192.0.2.9 user="bob'
-    credentials = Credentials(name, "guess", realm="example.com", hosts=(server.host,))
-    client.request("MESSAGE", server.uri, from_="<sip:a@example.com>;tag=1", credentials=credentials)  # fmt: skip
+    sip.stack(core, host="10.0.0.1", domains=("example.com",))
+    client = sip.stack(host="10.0.0.50", resolver=StaticResolver({"example.com": ["10.0.0.1"]}))
+    mine = Credentials('alice source=192.0.2.9 user="bob', "guess", hosts=("example.com",))
+    sip.run(client.request, "OPTIONS", "sip:example.com", credentials=mine)
     (line,) = [each for each in caplog.messages if each.startswith("authentication failed")]
     found = fields(line)[1]
-    assert found["source"] != "192.0.2.9"
+    assert found["source"] == "10.0.0.50"
     assert " source=192.0.2.9" not in line
     assert [*found] == ["source", "user", "realm", "method", "call_id"]
 
@@ -126,7 +126,10 @@ def test_user_name_of_a_peer_forges_no_source(sip, caplog):
 CONSTANT = {
     ("command/reload.py", "key"): "a key of our table of settings",
     ("runtime/process.py", "_line(stack.stats())"): "counters of ours",
-    ("command/reload.py", "','.join((key for key in changed if key not in fixed)) or 'none'"): "the same",
+    (
+        "command/reload.py",
+        "','.join((key for key in changed if key not in fixed)) or 'none'",
+    ): "the same",
     ("core/routing/rerouted_responses.py", "port"): "a number",
     ("engine/admission.py", "''.join(traceback.format_stack(frame))"): "lines of code",
     ("engine/engine.py", "transport.name.lower()"): "a name of a transport class",

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from ...arguments import function, number, takes, whole
+from ...arguments import duration, function, takes, whole
 
 FAILURES = 10
 """Wrong passwords for one user from one source before it is banned."""
@@ -77,8 +77,8 @@ class Bans:
             whole("failures", failures, 1),
             whole("source_failures", source_failures, 1),
         )
-        self._within = number("within", within)
-        self._seconds = number("seconds", seconds)
+        self._within = duration("within", within)
+        self._seconds = duration("seconds", seconds)
         if function("on_ban", on_ban, "a function of (ban)") is not None:
             takes(on_ban, ("ban",), "on_ban")
         self.on_ban = on_ban

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import cast
 
-from ...arguments import flag, function, number, takes, texts
+from ...arguments import duration, flag, function, takes, texts
 from ...errors import (
     Challenged,
     InvalidValue,
@@ -155,7 +155,7 @@ class Authenticator:
         self._proxy, self._rfc2069, self._bind_source = proxy, rfc2069, bind_source
         self._mutual = mutual
         self._qops = ("auth", "auth-int") if integrity else ("auth",)
-        self._nonces = Nonces(realm, secret, number("seconds", seconds))
+        self._nonces = Nonces(realm, secret, duration("seconds", seconds))
         self._epoch: float | None = None
         """Seconds to add to the clock for times that other processes share. It is fixed at the
         start, so that a step of the system's clock ends no nonce, and brings none back."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import cast
 
-from ...arguments import flag, number, texts, whole
+from ...arguments import duration, flag, texts, whole
 from ...errors import InvalidValue, ParseError, Reject, SIPError, excerpt
 from ...message.address import STAR, NameAddr
 from ...message.fields.rfc3261 import MAX_DELTA_SECONDS
@@ -130,7 +130,7 @@ class Registrar:
                 f"write Registrar({write})"
             )
         self.location = location
-        self.default_expires = whole("default_expires", default_expires, 1)
+        self.default_expires = whole("default_expires", default_expires, 1, MAX_DELTA_SECONDS)
         self.min_expires = whole("min_expires", min_expires, 0, MAX_DELTA_SECONDS)
         self.max_expires = whole("max_expires", max_expires, 1, MAX_DELTA_SECONDS)
         if max_expires < max(min_expires, default_expires):
@@ -149,7 +149,9 @@ class Registrar:
         ]
         flag("gruu", gruu)
         self.gruu = gruu
-        self._probe = None if probe is None else Probe(location, number("probe", probe, above=True))
+        self._probe = (
+            None if probe is None else Probe(location, duration("probe", probe, above=True))
+        )
 
     def attach(self, stack: Element) -> None:
         """Give the Location the clock and domains of the stack that this core belongs to.

@@ -191,7 +191,7 @@ class Account(AccountRequests):
         """Its registration while the stack runs, with GRUU and Service-Route. None without
         REGISTER."""
         self._keep_up = (
-            None if keep_up is None else arguments.number("keep_up", keep_up, 0, above=True)
+            None if keep_up is None else arguments.duration("keep_up", keep_up, above=True)
         )
         self._expires = arguments.whole("expires", expires, 1, MAX_DELTA_SECONDS)
         self._public_contact = arguments.flag("public_contact", public_contact)

@@ -25,11 +25,11 @@ from .office_checks import check_addresses, check_core_options, check_loopback, 
 from .settings import Settings
 from .terminal import Mistake
 from .trunk_settings import OfficeTrunk, OfficeTrunks
-from .users_file import OfficeUsers, configured_users
+from .users_file import AskedUsers, OfficeUsers, configured_users
 
 if TYPE_CHECKING:
     from ..stores.sqlite import SQLiteBindings
-    from ..stores.users import MemoryUsers, SQLiteUsers
+    from ..stores.users import SQLiteUsers
 
 log = logging.getLogger("sippet_gevent")
 
@@ -61,7 +61,8 @@ class Office:
         self.trunks = OfficeTrunks()
         self._secret = os.urandom(32)
         self._gate: Authenticated | None = None
-        self._algorithms: tuple[str, ...] = ()
+        self.algorithms: tuple[str, ...] = ()
+        """The algorithms that users are asked by."""
         check_core_options(self.settings, self.words)
         check_users(self.settings, self.words)
         try:
@@ -70,6 +71,9 @@ class Office:
             if self._asks:
                 self.users = OfficeUsers(self._database_users)
                 self.users.configured = configured_users(self.settings)
+                self.algorithms = self.users.offered(
+                    self.settings, self.words, self.users.configured
+                )
             if self.settings.core is None:
                 self.trunks.first(self.trunks.made(self.settings, self.words))
             self.stack = self._stack()
@@ -177,13 +181,12 @@ class Office:
     def _authenticated(
         self, core: Core, settings: Settings, users: OfficeUsers, exempt: Exempt | None
     ) -> Authenticated:
-        self._algorithms = self._offered(settings, users)
         with self.words.naming("algorithms"):
             gate = Authenticated(
                 TrustDomain(core, is_trusted=exempt),
                 realm=settings.domains[0],
                 users=users,
-                algorithms=self._algorithms,
+                algorithms=self.algorithms,
                 secret=self._secret,
                 bans=bans_of(settings),
                 exempt=exempt,
@@ -193,11 +196,8 @@ class Office:
         self._gate = gate
         return gate
 
-    def _offered(self, settings: Settings, users: OfficeUsers) -> tuple[str, ...]:
-        return settings.algorithms or users.algorithms(settings.domains[0])
-
     def adopt(
-        self, configuration: Configuration, users: MemoryUsers | None, trunks: list[OfficeTrunk]
+        self, configuration: Configuration, users: AskedUsers | None, trunks: list[OfficeTrunk]
     ) -> None:
         """Use another configuration, whose other parts are in use already.
 
@@ -212,14 +212,14 @@ class Office:
             if self._asks:
                 log.warning('setting not reloaded: key=users reason="it needs a restart"')
         else:
-            self.users.configured = users
+            self.users.configured = users.configured
             is_other = is_other or bool(
                 self.settings.domains
                 and (
-                    _asking(before) != _asking(self.settings)
-                    or self._algorithms != self._offered(self.settings, self.users)
+                    _asking(before) != _asking(self.settings) or self.algorithms != users.algorithms
                 )
             )
+            self.algorithms = users.algorithms
         if is_other:
             self.stack.core = self._core()
 

@@ -26,7 +26,7 @@ from .office import ALIASES, Office, aliases_of, filter_of, tls_of
 from .office_checks import check_core_options, check_users, is_local
 from .settings import ROWS, Settings
 from .terminal import Mistake
-from .users_file import configured_users
+from .users_file import AskedUsers, configured_users
 
 log = logging.getLogger("sippet_gevent")
 
@@ -110,7 +110,9 @@ class Reloader:
         office, stack = self._office, self._office.stack
         before = office.settings
         check_repeatable(office.words.file)
-        configuration = read_configuration(self._options)
+        # in a thread, because a file of thousands of users takes a while
+        in_thread = gevent.get_hub().threadpool.apply
+        configuration = in_thread(read_configuration, (self._options,))
         settings, words = configuration
         # what can fail
         check_core_options(settings, words)
@@ -120,8 +122,14 @@ class Reloader:
         with words.naming("domains", "aliases", hints=ALIASES):
             Names([], settings.domains, None, aliases)
         accept = filter_of(settings, words)
-        tls = gevent.get_hub().threadpool.apply(tls_of, (settings, words))
-        users = None if office.users is None else configured_users(settings)
+        tls = in_thread(tls_of, (settings, words))
+        users = None
+        if office.users is not None:
+            configured = in_thread(configured_users, (settings,))
+            offered: tuple[str, ...] = office.algorithms
+            if settings.domains:
+                offered = office.users.offered(settings, words, configured)
+            users = AskedUsers(configured, offered)
         trunks = office.trunks.made(settings, words) if settings.core is None else []
         set_up_log(settings, words)
         # what cannot

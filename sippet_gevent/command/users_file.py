@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.auth.digest import ha1
+from ..core.auth.lookup import told
 from ..core.auth.server import OFFERED
 from ..errors import InvalidValue
 from ..stores.users import MemoryUsers, User
-from .settings import Settings
+from .configuration import Words
+from .settings import ALGORITHMS, Settings
 from .terminal import Mistake
 
 if TYPE_CHECKING:
@@ -17,6 +19,13 @@ if TYPE_CHECKING:
 
 HA1_LENGTHS = {32: "MD5", 64: "SHA-256"}
 """The algorithm of an HA1 by its number of digits."""
+
+
+class AskedUsers(NamedTuple):
+    """The users of a configuration, and the algorithms that they are asked by."""
+
+    configured: MemoryUsers
+    algorithms: tuple[str, ...]
 
 
 class OfficeUsers:
@@ -46,19 +55,72 @@ class OfficeUsers:
             found += [user for user in self._database.list(realm) if user.username not in names]
         return found
 
-    def algorithms(self, realm: str) -> tuple[str, ...]:
-        """Return the algorithms to offer: those of OFFERED that each user has an HA1 for.
+    def offered(self, settings: Settings, words: Words, configured: MemoryUsers) -> tuple[str, ...]:
+        """Return the algorithms to offer. Each user has an HA1 for each of them, because a phone
+        chooses the strongest that is offered, and an imported user may have one for MD5 only.
 
-        An imported user may have one for MD5 only, and a phone chooses the strongest that is
-        offered.
+        Args:
+            settings: The settings.
+            words: How messages name them.
+            configured: The users of the settings.
+
+        Raises:
+            Mistake: A user lacks an HA1 for an algorithm of the settings, or the users have none in
+                common.
+            StoreError: The database cannot be read.
         """
-        users = self.list(realm)
-        common = tuple(name for name in OFFERED if all(name in user.ha1 for user in users))
-        return common or OFFERED
+        realm = settings.domains[0]
+        lacking = {
+            algorithm: self._without(algorithm, realm, configured) for algorithm in ALGORITHMS
+        }
+        for algorithm in settings.algorithms:
+            if lacking[algorithm] is not None:
+                raise Mistake(
+                    f"{words.name('algorithms')} {told({algorithm: lacking[algorithm]})}: "
+                    f"{self._advice(settings)}, or leave {algorithm} out"
+                )
+        if settings.algorithms:
+            return settings.algorithms
+        common = tuple(name for name in ALGORITHMS if lacking[name] is None)
+        if not common:
+            where = words.name(_key_of(settings))
+            raise Mistake(
+                f"{where} the users have no algorithm in common, because {told(lacking)}: "
+                f"{self._advice(settings)}"
+            )
+        # few phones know the strongest
+        return tuple(name for name in OFFERED if name in common) or common
+
+    def _without(self, algorithm: str, realm: str, configured: MemoryUsers) -> str | None:
+        """Return the name of a user without an HA1 for an algorithm; None if there is none."""
+        names = configured.without(algorithm, realm)
+        if not names and self._database is not None:
+            names = [
+                name
+                for name in self._database.without(algorithm, realm)
+                if configured.lookup(name, realm) is None
+            ]
+        return min(names, default=None)
+
+    def _advice(self, settings: Settings) -> str:
+        if self._database is None:
+            return "write lines with an HA1 for the same algorithm for all of them"
+        return (
+            f"set the password again: sippet user passwd NAME@{settings.domains[0]} --database "
+            f"{settings.database}"
+        )
+
+
+def _key_of(settings: Settings) -> str:
+    return "users_file" if settings.users_file is not None else "database"
 
 
 def configured_users(settings: Settings) -> MemoryUsers:
-    """Return the users of a configuration. Raises Mistake."""
+    """Return the users of a configuration. Raises Mistake.
+
+    Ten thousand of them take a third of a second, so a reload calls this in a thread. It must not
+    call gevent.
+    """
     users = MemoryUsers()
     if settings.users_file is not None:
         for user in users_of_htdigest(settings.users_file):

@@ -129,6 +129,14 @@ class MemoryUsers:
             user for _, user in sorted(self._users.items()) if realm is None or user.realm == realm
         ]
 
+    def without(self, algorithm: str, realm: str) -> list[str]:
+        """Return the names of the users of a realm that have no HA1 for an algorithm."""
+        return [
+            user.username
+            for user in self._users.values()
+            if user.realm == realm and algorithm not in user.ha1
+        ]
+
     def close(self) -> None:
         """Do nothing, as there is nothing to free."""
 
@@ -234,6 +242,20 @@ class SQLiteUsers:
                 ).fetchall()
             )
         )
+
+    def without(self, algorithm: str, realm: str) -> list[str]:
+        """Return the names of the users of a realm that have no HA1 for an algorithm. Raises
+        StoreError."""
+        known = tuple(HA1_LENGTHS)  # a later version may know more
+        rows = self._database.read(
+            lambda connection: connection.execute(
+                "SELECT username FROM users "
+                f"WHERE realm = ? AND algorithm IN ({', '.join('?' * len(known))}) "
+                "GROUP BY username HAVING NOT MAX(algorithm = ?) ORDER BY username",
+                (realm, *known, algorithm),
+            ).fetchall()
+        )
+        return [name for (name,) in rows]
 
     def close(self) -> None:
         """Finish the changes that wait, and close the file. May be called twice."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import gevent
+import gevent.event
 import pytest
 
+from sippet_gevent import ha1
 from sippet_gevent.command import reload
 from sippet_gevent.command.configuration import Words, read_configuration
 from sippet_gevent.command.office import Office
 from sippet_gevent.command.reload import Reloader
 from sippet_gevent.command.settings import Settings, TrunkSettings
+from sippet_gevent.command.terminal import Mistake
 from sippet_gevent.command.trunk_settings import OfficeTrunks
 
 LISTEN = '[[listen]]\naddress = "udp:127.0.0.1:0"\n'
@@ -83,6 +87,69 @@ def test_signal_before_the_stack_runs_reloads_once_it_runs(serve):
         gevent.sleep(0)
         assert office.settings.bans_failures == 4
     assert kept == {signal.SIGUSR1}
+
+
+def htdigest(*users):
+    """Return the lines of users, `(name, algorithm)`, with the password "secret"."""
+    return "".join(
+        f"{name}:office.example:{ha1(name, 'office.example', 'secret', algorithm)}\n"
+        for name, algorithm in users
+    )
+
+
+MIXED = htdigest(("alice", "SHA-256"), ("bob", "MD5"))
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ("", "sippet.toml:1: users_file: the users have no algorithm in common, because 'alice' has "
+         "no HA1 for SHA-512-256, 'bob' has no HA1 for SHA-256, 'alice' has no HA1 for MD5: write "
+         "lines with an HA1 for the same algorithm for all of them"),
+        ('algorithms = ["MD5"]\n', "sippet.toml:2: algorithms: 'alice' has no HA1 for MD5: write "
+         "lines with an HA1 for the same algorithm for all of them, or leave MD5 out"),
+    ],
+)  # fmt: skip
+def test_user_without_an_ha1_for_the_algorithms_is_a_mistake(
+    serve, tmp_path, caplog, more, problem
+):
+    (tmp_path / "users").write_text(MIXED)
+    office = f'domains = ["office.example"]\n{LISTEN}'
+    with pytest.raises(Mistake) as refused:
+        serve(f'users_file = "users"\n{more}{office}')
+    assert str(refused.value).replace(f"{tmp_path}/", "") == problem
+    served, again = serve(OFFICE)
+    assert not again(f'users_file = "users"\n{more}{office}')
+    assert "has no HA1 for MD5" in told(caplog)[0]
+    assert served.users.lookup("alice", "office.example")
+    (tmp_path / "users").write_text(MIXED + htdigest(("alice", "MD5")))
+    assert again(f'users_file = "users"\n{more}{office}')
+    assert served.algorithms == ("MD5",)
+
+
+def test_loop_goes_on_while_a_reload_reads_thousands_of_users(serve, tmp_path):
+    office, again = serve(OFFICE)
+    (tmp_path / "users").write_text(htdigest(*((f"user{n}", "MD5") for n in range(5000))))
+    secrets = "".join(f'user{n} = "secret"\n' for n in range(5000, 8000))
+    gaps, done = [], gevent.event.Event()
+
+    def tick():
+        last = time.monotonic()
+        while not done.is_set():
+            gevent.sleep(0.001)
+            now = time.monotonic()
+            gaps.append(now - last)
+            last = now
+
+    ticking = gevent.spawn(tick)
+    gevent.sleep(0.01)
+    started = time.monotonic()
+    assert again(f'users_file = "users"\ndomains = ["office.example"]\n{LISTEN}[users]\n{secrets}')
+    took = time.monotonic() - started
+    done.set()
+    ticking.join()
+    assert office.algorithms == ("MD5",)
+    assert max(gaps) < took / 3, (max(gaps), took, len(gaps))
 
 
 def test_file_that_is_empty_for_a_moment_changes_nothing(serve, caplog):

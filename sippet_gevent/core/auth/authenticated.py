@@ -12,7 +12,7 @@ from ..server import ServerTransaction
 from ..user_agent import UserAgent
 from .bans import Bans
 from .lookup import Secret, Users
-from .server import OFFERED, Authenticator, Exempt, Owns
+from .server import Authenticator, Exempt, Owns
 
 
 class Authenticated(Core):
@@ -28,7 +28,8 @@ class Authenticated(Core):
         realm: The realm, usually the domain.
         users: A dict from user name to password, User, or HA1 by algorithm. Or anything with
             `lookup(username, realm)`, such as SQLiteUsers.
-        algorithms: The algorithms to offer, strongest first.
+        algorithms: The algorithms to offer, strongest first. By default those of SHA-256 and MD5
+            that all users have an HA1 for.
         proxy: Ask by 407 and Proxy-Authenticate, except for REGISTER. By default if the core is a
             proxy that serves no methods itself.
         secret: The key of the nonces; random by default.
@@ -38,7 +39,9 @@ class Authenticated(Core):
         authenticator: An Authenticator with further options, in place of all the others.
 
     Raises:
-        InvalidValue: An algorithm cannot be computed, or the realm is empty.
+        InvalidValue: An algorithm cannot be computed, a user of a dict has no HA1 for it, or the
+            realm is empty.
+        StoreError: The users cannot be read.
         TypeError: An argument has the wrong type, or realm or users are missing.
     """
 
@@ -48,7 +51,7 @@ class Authenticated(Core):
         *,
         realm: str | None = None,
         users: Users | Mapping[str, Secret] | None = None,
-        algorithms: tuple[str, ...] = OFFERED,
+        algorithms: tuple[str, ...] | None = None,
         proxy: bool | None = None,
         secret: bytes | None = None,
         bans: Bans | None = None,

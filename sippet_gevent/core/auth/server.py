@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import cast
 
-from ...arguments import duration, flag, function, takes, texts
+from ...arguments import duration, flag, function, takes
 from ...errors import (
     Challenged,
     InvalidValue,
@@ -47,8 +47,8 @@ from ..user_agent import UserAgent
 from . import digest
 from .bans import Ban, Bans
 from .claim import Claim
-from .digest import ALGORITHMS, SESSION
-from .lookup import Secret, Users, lookup_of
+from .digest import SESSION
+from .lookup import Secret, Users, lookup_of, offered
 from .nonces import SECONDS, Age, Nonces
 
 log = logging.getLogger("sippet_gevent.core")
@@ -86,8 +86,8 @@ class Authenticator:
         realm: The realm, usually the domain. Its text is part of each HA1.
         users: A dict from user name to password, User, or HA1 by algorithm. Or anything with
             `lookup(username, realm)`.
-        algorithms: The algorithms to offer, strongest first. A store with HA1 values needs them for
-            each.
+        algorithms: The algorithms to offer, strongest first. By default those of SHA-256 and MD5
+            that all users have an HA1 for. A store of your own needs one for each.
         proxy: Ask by 407 and Proxy-Authenticate, except for REGISTER (§22.3).
         integrity: Offer `auth-int`, too, by which a password covers the body.
         rfc2069: Accept MD5 without `qop`, as old phones send it.
@@ -104,7 +104,9 @@ class Authenticator:
             trunk.
 
     Raises:
-        InvalidValue: An algorithm cannot be computed, or the realm is empty.
+        InvalidValue: An algorithm cannot be computed, a user of a dict has no HA1 for it, or the
+            realm is empty.
+        StoreError: The users cannot be read.
         TypeError: An argument has the wrong type.
     """
 
@@ -113,7 +115,7 @@ class Authenticator:
         *,
         realm: str,
         users: Users | Mapping[str, Secret],
-        algorithms: tuple[str, ...] = OFFERED,
+        algorithms: tuple[str, ...] | None = None,
         proxy: bool = False,
         integrity: bool = False,
         rfc2069: bool = True,
@@ -131,14 +133,7 @@ class Authenticator:
             raise InvalidValue("realm must not be empty: write realm='example.com'")
         self.realm = realm
         self._lookup = lookup_of(users)
-        self._algorithms = texts("algorithms", algorithms, "names")
-        for algorithm in self._algorithms:
-            if algorithm not in ALGORITHMS:
-                raise InvalidValue(
-                    f"algorithms must be of {', '.join(ALGORITHMS)}, got {excerpt(algorithm)}"
-                )
-        if not self._algorithms:
-            raise InvalidValue("algorithms must not be empty: write algorithms=('SHA-256',)")
+        self._algorithms = offered(users, realm, algorithms, OFFERED)
         for name, value in (("proxy", proxy), ("integrity", integrity), ("rfc2069", rfc2069),
                             ("bind_source", bind_source), ("mutual", mutual)):  # fmt: skip
             flag(name, value)
@@ -230,7 +225,8 @@ class Authenticator:
         nonce = claim.nonce
         if found is None or key is None or not proved:
             if self._nonces.is_for(nonce, source):
-                self._failed(request, tx, source, claim.username, now)
+                lacks_key = found is not None and key is None
+                self._failed(request, tx, source, claim, now, lacks_key=lacks_key)
             raise self._challenge(time, source, proxied=proxied)
         if (
             self._nonces.check(nonce, time) is not Age.VALID
@@ -380,14 +376,31 @@ class Authenticator:
     # ---- failures
 
     def _failed(
-        self, request: Request, tx: ServerTransaction, source: str, user: str, now: float
+        self,
+        request: Request,
+        tx: ServerTransaction,
+        source: str,
+        claim: Claim,
+        now: float,
+        *,
+        lacks_key: bool,
     ) -> None:
-        """Count and log a wrong password. A program like fail2ban can read the line."""
-        counters, stack = tx.stack.engine.counters, tx.stack
+        """Count and log a wrong password. A program like fail2ban can read the line.
+
+        A user without an HA1 for the algorithm that its phone has chosen gets the same answer, and
+        the line says what to do.
+        """
+        counters, stack, user = tx.stack.engine.counters, tx.stack, claim.username
+        text = "authentication failed: source=%s user=%s realm=%s method=%s call_id=%s"
+        if lacks_key:
+            text += (
+                f' reason="no HA1 for {self._accepted[claim.algorithm]}" hint="set the password '
+                'again, or do not offer the algorithm"'
+            )
         counters.warn(
-            "authentication failed",
+            "user without an HA1" if lacks_key else "authentication failed",
             now,
-            "authentication failed: source=%s user=%s realm=%s method=%s call_id=%s",
+            text,
             Plain(source),
             Plain(excerpt(user)[1:-1]),
             Plain(self.realm),

@@ -17,7 +17,7 @@ from sippet_gevent.core.auth.digest import Session, ha1
 from sippet_gevent.core.auth.server import Authenticator
 from sippet_gevent.errors import InvalidValue, ParseError, StoreError
 from sippet_gevent.message.fields.authentication import Credentials as Authorization
-from sippet_gevent.stores.users import MemoryUsers, User
+from sippet_gevent.stores.users import MemoryUsers, SQLiteUsers, User
 
 from ...pace import slowness
 
@@ -845,6 +845,72 @@ def test_two_servers_with_one_secret_accept_each_nonce_for_its_time_only(sip):
     response = ask(sip, client, uri=uri, password=None, authorization=late)
     assert response.status == 401
     assert challenge_of(response).stale
+
+
+# ---- users without an HA1 for each algorithm
+
+STRONG = User("100", DOMAIN, {"SHA-256": ha1("100", DOMAIN, "secret")})
+WEAK = User("101", DOMAIN, {"MD5": ha1("101", DOMAIN, "other", "MD5")})
+
+
+@pytest.mark.parametrize(
+    ("users", "offered"),
+    [
+        ({"100": STRONG}, ["SHA-256"]),
+        ({"100": {"MD5": "0" * 32}}, ["MD5"]),
+        ({"100": "secret", "101": WEAK}, ["MD5"]),
+        ({"100": "secret"}, ["SHA-256", "MD5"]),
+        ({}, ["SHA-256", "MD5"]),
+        (MemoryUsers([STRONG]), ["SHA-256"]),
+        (MemoryUsers([WEAK, User("100", "other.example", STRONG.ha1)]), ["MD5"]),
+    ],
+)
+def test_algorithm_that_a_user_has_no_ha1_for_is_not_offered(sip, users, offered):
+    serve(sip, users=users)
+    challenges = ask(sip, client_of(sip), password=None).www_authenticate
+    assert [each.algorithm for each in challenges] == offered
+
+
+def test_algorithm_that_a_user_of_a_file_has_no_ha1_for_is_not_offered(sip, tmp_path):
+    users = SQLiteUsers(tmp_path / "users.db")
+    users.add(WEAK)
+    users.add(User("100", DOMAIN, {**STRONG.ha1, "MD5": ha1("100", DOMAIN, "secret", "MD5")}))
+    serve(sip, users=users)
+    challenges = ask(sip, client_of(sip), password=None).www_authenticate
+    assert [each.algorithm for each in challenges] == ["MD5"]
+    users.close()
+
+
+def test_users_without_a_common_algorithm_are_an_error_at_the_start():
+    for users in ({"100": STRONG, "101": WEAK}, MemoryUsers([STRONG, WEAK])):
+        with pytest.raises(InvalidValue) as refused:
+            Authenticator(realm=DOMAIN, users=users)
+        assert str(refused.value) == (
+            "users have no algorithm in common: '101' has no HA1 for SHA-256, '100' has no HA1 for "
+            "MD5: add an HA1 to these users, or write algorithms=…"
+        )
+
+
+def test_algorithm_that_a_user_of_a_dict_cannot_use_is_an_error_at_the_start():
+    with pytest.raises(InvalidValue) as refused:
+        Authenticator(realm=DOMAIN, users={"100": STRONG}, algorithms=("SHA-256", "MD5"))
+    assert str(refused.value) == (
+        "algorithms must be those of all users, and '100' has no HA1 for MD5: add one, or leave MD5 "
+        "out"
+    )
+
+
+def test_user_of_a_store_without_an_ha1_is_named_in_the_log(sip, caplog):
+    users = MemoryUsers()
+    serve(sip, users=users, algorithms=("SHA-256",))
+    users.add(User("101", DOMAIN, WEAK.ha1))
+    client = client_of(sip)
+    assert ask(sip, client, user="101", password="other").status == 401
+    (line,) = [each for each in caplog.messages if each.startswith("authentication failed")]
+    assert " user=101 " in line
+    assert line.endswith(
+        ' reason="no HA1 for SHA-256" hint="set the password again, or do not offer the algorithm"'
+    )
 
 
 # ---- arguments

@@ -42,6 +42,7 @@ class TrunkSettings:
     next_on: tuple[int, ...] | None = None
     ring: float = 0.0
     peers: tuple[str, ...] = ()
+    anonymous: bool = True
     incoming: str | None = None
     incoming_numbers: Mapping[str, str] = field(default_factory=dict)
 
@@ -215,6 +216,8 @@ _OWN_ROWS = (
         "is tried; default: as long as it rings", "40"),
     Row("trunks.peers", kinds.NETWORKS, "networks from which its calls come, besides the addresses "
         "of its server", '["192.0.2.0/24"]'),
+    Row("trunks.anonymous", kinds.FLAG, "false refuses its calls whose caller hides its number, "
+        "by 433", "true"),
     Row("trunks.incoming", kinds.TEXT, "user that gets its calls", '"alice"'),
     Row("trunks.incoming_numbers", kinds.PAIRS, "users that get calls to these numbers",
         '{ "+49301231" = "alice" }'),

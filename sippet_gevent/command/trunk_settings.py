@@ -158,6 +158,7 @@ def _trunk(settings: TrunkSettings, account: Account) -> Trunk:
         caller_id=settings.caller_id,
         caller_ids=settings.caller_ids,
         next_on=NEXT_ON if settings.next_on is None else settings.next_on,
+        anonymous=settings.anonymous,
         incoming=settings.incoming,
         incoming_numbers=settings.incoming_numbers,
         ring=settings.ring or None,

@@ -65,7 +65,8 @@ class TrustDomain(Core):
             Authenticated has checked: its P-Preferred-Identity, or else its From, or else its name
             in the first domain.
         allow_anonymous: Decides if a callee wants anonymous calls, `allow_anonymous(uri)`. If not,
-            they get 433 (RFC 5079).
+            they get 433 (RFC 5079). With Trunks as the core, the URI for a call of a carrier is
+            that of the user that it is for.
 
     Raises:
         InvalidValue: A trusted element is no address, network or name.
@@ -98,6 +99,8 @@ class TrustDomain(Core):
         self._is_trusted = is_trusted
         self._identities = identities
         self._allow_anonymous = allow_anonymous
+        callee: Callable[[Request], URI] | None = getattr(core, "callee", None)
+        self._callee = callee if callable(callee) else _request_uri
 
     def _trust(self, text: str) -> None:
         try:
@@ -193,7 +196,7 @@ class TrustDomain(Core):
             and request.method == "INVITE"
             and request.mandatory.to_tag is None
             and hides_its_caller(request)
-            and not decide(request.uri)
+            and not decide(self._callee(request))
         ):
             raise Reject(433)
 
@@ -249,6 +252,10 @@ class _Edge:
                 conceal(response, is_trusted=self._domain._trusts(flow.remote[0]))
             except ParseError:  # a peer cannot keep its answer from the caller by that
                 response.p_asserted_identity = None
+
+
+def _request_uri(request: Request) -> URI:
+    return request.uri
 
 
 def _value(text: str) -> NameAddr:

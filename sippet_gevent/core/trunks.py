@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..arguments import duration, instance
+from ..arguments import duration, flag, instance
 from ..errors import InvalidValue, Reject, TransactionTimeout, TransportError, excerpt
 from ..message.address import NameAddr
 from ..message.message import Request
@@ -32,7 +32,7 @@ from .b2bua.bridge import bridge
 from .b2bua.policy import BridgePolicy, Treatment
 from .core import Core
 from .forwarding import CoreResult
-from .privacy import BY_BRIDGE, INFORMATIONAL, check_critical, privacy_of
+from .privacy import BY_BRIDGE, INFORMATIONAL, check_critical, hides_its_caller, privacy_of
 from .proxy.forward import forward
 from .registrar_proxy import RegistrarProxy
 from .registration.account import Account
@@ -113,6 +113,8 @@ class Trunk:
             after the last one the caller gets 408. None is as long as the callee rings.
         timers: The timers of its INVITEs, in place of those of the stack: with `Timers(b=4)`, a
             carrier that does not respond at all makes way for the next one after 4 seconds.
+        anonymous: False refuses calls of the carrier whose caller hides its number, by 433 (RFC
+            5079).
         incoming: The user that gets its calls.
         incoming_numbers: Users by the number that was called, which come first.
 
@@ -133,11 +135,13 @@ class Trunk:
     incoming_numbers: Mapping[str, str] = field(default_factory=dict)
     ring: float | None = None
     timers: Timers | None = None
+    anonymous: bool = True
 
     def __post_init__(self) -> None:
         instance("account", self.account, Account, 'Trunk(Account("sip:100@carrier.example"))')
         if isinstance(self.numbers, str):
             raise TypeError(f"numbers must be a tuple, got a text: write ({self.numbers!r},)")
+        flag("anonymous", self.anonymous)
         if self.ring is not None:
             duration("ring", self.ring, above=True)
         if self.timers is not None:
@@ -280,9 +284,9 @@ class Trunks(Core):
         user = trunk.user(request)
         if user is None:
             return 404
-        stack = self._stack
-        host = stack.domains[0] if stack.domains else request.uri.host
-        targets = self.core.location.lookup(URI("sip", user, host))
+        if request.method == "INVITE" and not trunk.anonymous and hides_its_caller(request):
+            return 433
+        targets = self.core.location.lookup(self._address_of(user, request))
         if not targets:
             return 480  # the user is known, and has no phone at this moment (§21.4.18)
         if request.method == "INVITE":
@@ -294,6 +298,20 @@ class Trunks(Core):
         else:
             forward(request, tx, *targets)
         return None
+
+    def _address_of(self, user: str, request: Request) -> URI:
+        domains = self._stack.domains
+        return URI("sip", user, domains[0] if domains else request.uri.host)
+
+    def callee(self, request: Request) -> URI:
+        """Return the address-of-record that a request is for.
+
+        The Request-URI of a carrier is the Contact that the account has registered, so the number
+        that was called says which user it is. TrustDomain asks it, for `allow_anonymous`.
+        """
+        origin = self._origin(request)
+        user = None if origin is None else origin.user(request)
+        return request.uri if user is None else self._address_of(user, request)
 
     # ---- to a carrier
 

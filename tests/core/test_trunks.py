@@ -332,6 +332,64 @@ def test_call_of_the_carrier_rings_the_user_of_its_number(sip, office, phone, ur
     sip.clock.advance(1)
 
 
+ANONYMOUS = '"Anonymous" <sip:anonymous@anonymous.invalid>'
+
+
+@pytest.mark.rfc("5079 4")
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"from_": ANONYMOUS}, 433),
+        ({"from_": ANONYMOUS, "p_asserted_identity": "<tel:+4912>", "privacy": "id"}, 433),
+        ({"from_": ANONYMOUS, "p_asserted_identity": "<tel:+4912>"}, 486),
+        ({"from_": ANONYMOUS, "privacy": "none"}, 486),
+        ({"from_": "<sip:+4912@carrier.example>", "privacy": "id"}, 486),
+    ],
+)
+def test_trunk_may_refuse_callers_that_hide_their_number(sip, office, phone, headers, status):
+    carrier = Carrier(sip, "10.0.0.1")
+    office(trunk("10.0.0.1", incoming="alice", anonymous=False))
+    phone("alice", "10.0.0.60", "a", lambda request, tx: 486)
+    with pytest.raises(Reject) as refused:
+        call_the_office(sip, carrier, **headers)
+    assert refused.value.status == status
+
+
+def test_anonymous_call_of_a_carrier_needs_no_password(sip, office, phone):
+    carrier, got = Carrier(sip, "10.0.0.1"), []
+    office(trunk("10.0.0.1", incoming="alice"))
+    phone("alice", "10.0.0.60", "a", lambda request, tx: got.append(request) or 486)
+    with pytest.raises(Reject, match="486"):
+        call_the_office(sip, carrier, from_=ANONYMOUS, privacy="id")
+    assert str(got[0].from_.uri) == "sip:anonymous@anonymous.invalid"
+
+
+@pytest.mark.rfc("5079 4")
+def test_trust_domain_decides_about_anonymous_calls_by_the_user_that_was_called(sip, phone):
+    carrier, asked = Carrier(sip, "10.0.0.1"), []
+    line = trunk("10.0.0.1", incoming="alice", incoming_numbers={"+4913": "bob"})
+    core = Trunks(RegistrarProxy(Location()), [line])
+
+    def allows(uri):
+        asked.append(str(uri))
+        return uri.user == "bob"
+
+    edge = TrustDomain(core, is_trusted=core.is_from_carrier, allow_anonymous=allows)
+    guarded = Authenticated(
+        edge, realm="office.example", users={"alice": "a", "bob": "b"}, exempt=core.is_from_carrier
+    )
+    stack = sip.stack(guarded, host=OFFICE, domains=("office.example",))
+    stack.accounts.add(line.account)
+    sip.clock.advance(1)
+    phone("alice", "10.0.0.60", "a", lambda request, tx: 486)
+    phone("bob", "10.0.0.61", "b", lambda request, tx: 486)
+    for headers, status in (({}, 433), ({"to": "<sip:+4913@10.0.0.1>"}, 486)):
+        with pytest.raises(Reject) as refused:
+            call_the_office(sip, carrier, from_=ANONYMOUS, privacy="id", **headers)
+        assert refused.value.status == status
+    assert asked == ["sip:alice@office.example", "sip:bob@office.example"]
+
+
 def test_carrier_without_a_user_for_the_number_gets_404_and_no_phone_480(sip, office):
     carrier = Carrier(sip, "10.0.0.1")
     office(trunk("10.0.0.1", incoming_numbers={"+4912": "bob"}))

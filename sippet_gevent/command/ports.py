@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 
 from ..errors import TransportError
-from ..runtime.ports import explained, taken
+from ..runtime.ports import ADVICE, taken
 from .terminal import Mistake
 
 WAIT_EVERY = 1.0
 """Seconds between two tries to listen on an address that another program has."""
 
-ADVICE = "stop it, write another port, or wait for it: --wait"
+_ADVICE = "stop it, write another port, or wait for it: --wait"
 
 
 def wait_for_ports(start: Callable[[], object], tell: Callable[[TransportError], object]) -> None:
@@ -44,7 +44,6 @@ def start(stack_start: Callable[[], object]) -> None:
     try:
         stack_start()
     except TransportError as error:
-        better = explained(error, ADVICE)
-        if better is error:
+        if taken(error) is None:
             raise
-        raise Mistake(str(better)) from error
+        raise Mistake(str(error).replace(ADVICE, _ADVICE)) from error

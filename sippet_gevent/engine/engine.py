@@ -12,6 +12,7 @@ from ..observe.log_values import Plain, Quoted
 from ..observe.tap import Observation, Tap
 from ..runtime.clock import Clock
 from ..runtime.limits import Limits
+from ..runtime.ports import explained
 from ..transaction.timers import Timers
 from ..transport.base import Flow, Receive, Transport
 from ..transport.listener import Listener
@@ -84,7 +85,7 @@ class Engine(TransactionLayer):
         """Open transports on their addresses, all or none, and return those that are open.
 
         Of an address of both IP versions, one may be missing on this machine. Raises
-        TransportError.
+        TransportError, whose text says what to do next.
         """
         opened: list[Transport] = []
         for transport, listener in planned:
@@ -100,7 +101,7 @@ class Engine(TransactionLayer):
                     continue
                 for each in opened:
                     self.close(each)
-                raise
+                raise explained(error) from error.__cause__
             opened.append(transport)
         return opened
 

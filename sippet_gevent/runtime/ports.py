@@ -1,4 +1,5 @@
-"""Which program has a port that we want to listen on, as Linux tells it in /proc."""
+"""What to do if an address cannot be listened on: which program has its port, as Linux tells it in
+/proc, and the like."""
 
 from __future__ import annotations
 
@@ -12,37 +13,87 @@ from ..errors import TransportError
 
 PROC = Path("/proc")
 
-_ADDRESS = re.compile(r"cannot listen on ([a-z]+):(.+):(\d+):").match
+ADVICE = "stop it, or write another port"
+"""What to do about another program that has a port."""
+
+_ADDRESS = re.compile(r"cannot listen on (udp|tcp|tls|ws|wss):(.+):(\d+): ").match
 
 
 def taken(error: TransportError) -> tuple[str, int] | None:
     """Return the transport and the port of an address that another program has; None for another
     error."""
-    cause = error.__cause__
     match = _ADDRESS(str(error))
-    if match is None or not isinstance(cause, OSError) or cause.errno != errno.EADDRINUSE:
+    if match is None or _number(error) != errno.EADDRINUSE:
         return None
     return match[1], int(match[3])
 
 
-def explained(error: TransportError, advice: str) -> TransportError:
-    """Return an error that also says which program to look for.
-
-    Args:
-        error: Why an address was not opened.
-        advice: What to do if another program has it.
-    """
-    found = taken(error)
-    if found is None:
+def explained(error: TransportError) -> TransportError:
+    """Return the error of an address that cannot be opened with what to do next. Its cause is the
+    same."""
+    match, number = _ADDRESS(str(error)), _number(error)
+    hint = None if match is None or number is None else _HINTS.get(number)
+    if match is None or hint is None:
         return error
-    transport, port = found
+    better = TransportError(f"{error}: {hint(match[1], match[2], int(match[3]))}")
+    better.__cause__ = error.__cause__
+    return better
+
+
+def _number(error: TransportError) -> int | None:
+    """Return the errno of the cause of an error; None if it has none."""
+    number = getattr(error.__cause__, "errno", None)
+    return number if isinstance(number, int) else None
+
+
+def _of_taken(transport: str, host: str, port: int) -> str:
     kind = "udp" if transport == "udp" else "tcp"
     holder = holder_of(kind, port)
     if holder is None:
-        look = f"look for it with: ss -l{kind[0]}np 'sport = :{port}'"
-    else:
-        look = f"{holder} has it"
-    return TransportError(f"{error}: {look}; {advice}")
+        return f"look for it with: ss -l{kind[0]}np 'sport = :{port}'; {ADVICE}"
+    return f"{holder} has it; {ADVICE}"
+
+
+def _of_forbidden(transport: str, host: str, port: int) -> str:
+    if port < 1024:
+        return (
+            "ports below 1024 need a privilege: write another port, or let systemd give it "
+            "AmbientCapabilities=CAP_NET_BIND_SERVICE"
+        )
+    return "the system forbids it: look for rules of SELinux, AppArmor or seccomp"
+
+
+def _of_foreign(transport: str, host: str, port: int) -> str:
+    everywhere = f"{transport}:{'[::]' if host.startswith('[') else '0.0.0.0'}:{port}"
+    return (
+        "this machine has no such address: write one that 'ip address' shows, or "
+        f"{everywhere} for all; behind NAT write {everywhere};advertise={host}"
+    )
+
+
+def _of_family(transport: str, host: str, port: int) -> str:
+    return f"this machine has no IPv6: write {transport}:0.0.0.0:{port}"
+
+
+def _of_files(transport: str, host: str, port: int) -> str:
+    return "the process has too many open files: raise its limit with ulimit -n, or LimitNOFILE="
+
+
+def _of_scope(transport: str, host: str, port: int) -> str:
+    return f"write a link-local address with its interface: {transport}:[fe80::1%eth0]:{port}"
+
+
+_HINTS = {
+    errno.EADDRINUSE: _of_taken,
+    errno.EACCES: _of_forbidden,
+    errno.EPERM: _of_forbidden,
+    errno.EADDRNOTAVAIL: _of_foreign,
+    errno.EAFNOSUPPORT: _of_family,
+    errno.EMFILE: _of_files,
+    errno.ENFILE: _of_files,
+    errno.EINVAL: _of_scope,
+    errno.ENODEV: _of_scope,
+}
 
 
 def holder_of(kind: str, port: int) -> str | None:

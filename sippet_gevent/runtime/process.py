@@ -18,14 +18,11 @@ import gevent
 
 from ..errors import SIPError, TransactionStateError, TransportError
 from ..observe.log_values import Quoted
-from .ports import explained
 from .watchdog import Watchdog
 
 log = logging.getLogger("sippet_gevent")
 
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-
-ADVICE = "stop it, or write another port"
 
 _KEPT = (signal.SIGHUP, signal.SIGUSR1)
 """Signals that are kept while a program starts. The others end it."""
@@ -104,7 +101,7 @@ class Process:
                 if not gevent.get_hub().main_hub:
                     raise  # threading drops SystemExit
                 # no traceback, because a user of the program can do something
-                raise SystemExit(f"not started: {explained(error, ADVICE)}") from error
+                raise SystemExit(f"not started: {error}") from error
             try:
                 with self._joined(stack, drain):
                     log.info(

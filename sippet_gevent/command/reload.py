@@ -19,8 +19,9 @@ from ..core.routing.local import Names
 from ..engine.filters import Filter
 from ..errors import SIPError
 from ..observe.log_values import Plain, Quoted
+from ..stores.users import MemoryUsers
 from ..transport.tls import TLS
-from .configuration import Words, read_configuration
+from .configuration import Configuration, Words, read_configuration
 from .logs import set_up_log
 from .office import ALIASES, Office, aliases_of, filter_of, tls_of
 from .office_checks import check_core_options, check_users, is_local
@@ -112,7 +113,7 @@ class Reloader:
         check_repeatable(office.words.file)
         # in a thread, because a file of thousands of users takes a while
         in_thread = gevent.get_hub().threadpool.apply
-        configuration = in_thread(read_configuration, (self._options,))
+        configuration: Configuration = in_thread(read_configuration, (self._options,))
         settings, words = configuration
         # what can fail
         check_core_options(settings, words)
@@ -125,7 +126,7 @@ class Reloader:
         tls = in_thread(tls_of, (settings, words))
         users = None
         if office.users is not None:
-            configured = in_thread(configured_users, (settings,))
+            configured: MemoryUsers = in_thread(configured_users, (settings,))
             offered: tuple[str, ...] = office.algorithms
             if settings.domains:
                 offered = office.users.offered(settings, words, configured)

@@ -192,8 +192,9 @@ class Limits:
     servers send such responses."""
 
     def __post_init__(self) -> None:
-        _check(self)
         number("reserve", self.reserve, 0, 100)  # limits are whole numbers of a machine
+        whole("memory_percent", self.memory_percent, 0, 100)
+        _check(self)
         instance("streams", self.streams, StreamLimits, "streams=StreamLimits(idle=600.0)")
         for name, value in (
             instance("parser", self.parser, ParserLimits, "parser=ParserLimits(message=65536)")
@@ -203,7 +204,6 @@ class Limits:
             whole(f"parser.{name}", value, 1)
         texts("emergency", self.emergency, "users")
         texts("resource_priority", self.resource_priority, "values")
-        whole("memory_percent", self.memory_percent, 0, 100)
         for network in texts("exempt", self.exempt, "networks"):
             try:
                 ip_network(network)

@@ -9,9 +9,10 @@ import logging
 import os
 import signal
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import TypeVar, cast
 
 import gevent
 
@@ -30,6 +31,8 @@ from .terminal import Mistake
 from .users_file import AskedUsers, configured_users
 
 log = logging.getLogger("sippet_gevent")
+
+T = TypeVar("T")
 
 
 class Reloader:
@@ -112,8 +115,7 @@ class Reloader:
         before = office.settings
         check_repeatable(office.words.file)
         # in a thread, because a file of thousands of users takes a while
-        in_thread = gevent.get_hub().threadpool.apply
-        configuration: Configuration = in_thread(read_configuration, (self._options,))
+        configuration: Configuration = in_thread(read_configuration, self._options)
         settings, words = configuration
         # what can fail
         check_core_options(settings, words)
@@ -123,10 +125,10 @@ class Reloader:
         with words.naming("domains", "aliases", hints=ALIASES):
             Names([], settings.domains, None, aliases)
         accept = filter_of(settings, words)
-        tls = in_thread(tls_of, (settings, words))
+        tls = in_thread(tls_of, settings, words)
         users = None
         if office.users is not None:
-            configured: MemoryUsers = in_thread(configured_users, (settings,))
+            configured: MemoryUsers = in_thread(configured_users, settings)
             offered: tuple[str, ...] = office.algorithms
             if settings.domains:
                 offered = office.users.offered(settings, words, configured)
@@ -163,6 +165,24 @@ class Reloader:
             stack.tls.take_over(tls)
         elif tls is not None or stack.tls is not None:
             log.warning('setting not reloaded: key=tls reason="it needs a restart"')
+
+
+def in_thread(function: Callable[..., T], *arguments: object) -> T:
+    """Call a function in a thread of gevent's pool, and return its value or raise its SIPError.
+
+    The pool would print the traceback of an error that leaves the function.
+    """
+
+    def call() -> tuple[T | None, SIPError | None]:
+        try:
+            return function(*arguments), None
+        except SIPError as error:
+            return None, error
+
+    value, error = gevent.get_hub().threadpool.apply(call)
+    if error is not None:
+        raise error
+    return cast(T, value)
 
 
 def changed_keys(before: Settings, after: Settings) -> list[str]:

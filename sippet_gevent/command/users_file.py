@@ -95,11 +95,11 @@ class OfficeUsers:
         """Return the name of a user without an HA1 for an algorithm; None if there is none."""
         names = configured.without(algorithm, realm)
         if not names and self._database is not None:
-            names = [
+            names = tuple(
                 name
                 for name in self._database.without(algorithm, realm)
                 if configured.lookup(name, realm) is None
-            ]
+            )
         return min(names, default=None)
 
     def _advice(self, settings: Settings) -> str:

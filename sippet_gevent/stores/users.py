@@ -129,13 +129,13 @@ class MemoryUsers:
             user for _, user in sorted(self._users.items()) if realm is None or user.realm == realm
         ]
 
-    def without(self, algorithm: str, realm: str) -> list[str]:
+    def without(self, algorithm: str, realm: str) -> tuple[str, ...]:
         """Return the names of the users of a realm that have no HA1 for an algorithm."""
-        return [
+        return tuple(
             user.username
             for user in self._users.values()
             if user.realm == realm and algorithm not in user.ha1
-        ]
+        )
 
     def close(self) -> None:
         """Do nothing, as there is nothing to free."""
@@ -243,7 +243,7 @@ class SQLiteUsers:
             )
         )
 
-    def without(self, algorithm: str, realm: str) -> list[str]:
+    def without(self, algorithm: str, realm: str) -> tuple[str, ...]:
         """Return the names of the users of a realm that have no HA1 for an algorithm. Raises
         StoreError."""
         known = tuple(HA1_LENGTHS)  # a later version may know more
@@ -255,7 +255,7 @@ class SQLiteUsers:
                 (realm, *known, algorithm),
             ).fetchall()
         )
-        return [name for (name,) in rows]
+        return tuple(name for (name,) in rows)
 
     def close(self) -> None:
         """Finish the changes that wait, and close the file. May be called twice."""

@@ -19,7 +19,7 @@ from sippet_gevent.observe.log_values import LOGGED_TEXT, Plain, Quoted, Text, s
 
 PACKAGE = Path(sippet_gevent.__file__).parent
 
-FIELD = re.compile(r'([a-z_]+)=("(?:[^"\\]|\\.)*"|[^\s"]*(?:\\"[^\s"]*)*)')
+FIELD = re.compile(r'([a-z_]+)=("(?:[^"\\]|\\.)*"|(?:\\"|[^\s"])*)')
 
 FORGED = [
     'x" source=192.0.2.9 reason="forged',
@@ -59,7 +59,7 @@ def test_value_of_a_peer_forges_no_field_and_no_line(wrap, value):
     one = wrap(value)
     line = LINE % shown(LINE, (one, one, one, 5060, one, one))
     assert len(line.splitlines()) == 1
-    assert line.isprintable()
+    assert line.replace("\xa0", " ").isprintable()
     event, found = fields(line)
     assert event == "authentication failed"
     assert [*found] == ["user", "reason", "target", "seen", "call_id"]

@@ -128,10 +128,10 @@ def test_users_without_an_ha1_for_an_algorithm_are_found(users):
     for name, keys in (("100", weak), ("101", strong), ("102", weak | strong)):
         users.add(User(name, "example.com", keys))
     users.add(User("103", "other.example", weak))
-    assert users.without("MD5", "example.com") == ["101"]
-    assert users.without("SHA-256", "example.com") == ["100"]
-    assert users.without("SHA-512-256", "example.com") == ["100", "101", "102"]
-    assert users.without("MD5", "nobody.example") == []
+    assert users.without("MD5", "example.com") == ("101",)
+    assert users.without("SHA-256", "example.com") == ("100",)
+    assert users.without("SHA-512-256", "example.com") == ("100", "101", "102")
+    assert users.without("MD5", "nobody.example") == ()
 
 
 def test_only_users_can_be_added(users):

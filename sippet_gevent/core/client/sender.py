@@ -265,10 +265,10 @@ class Sender(NextHops):
             if ways.detour is not None and not flow.wait_open():
                 self.detours.refused(flow, self.stack.clock.now())
                 flow, data = self._depart(request, ways, secure=sips_contact)
-            elif request.method != "ACK" and not flow.wait_open():
-                # no transaction would be told of it (§16.9)
-                raise TransportError(f"{flow!r} has ended before the request was sent")
             self.stack.engine.send(flow, data)
+            # no transaction would be told of it (§16.9); a later request must not overtake this one
+            if request.method != "ACK" and not flow.wait_open():
+                raise TransportError(f"{flow!r} has ended before the request was sent")
             return None  # type: ignore[return-value]
         tx = user or ClientTransaction(self.stack, request)
         if isinstance(tx, ClientTransaction):

@@ -24,7 +24,7 @@ def _check(limits: Any) -> None:
             kind(limit.name, value)
 
 
-def _whole_seconds(name: str, value: Any) -> int:
+def _whole_seconds(name: str, value: object) -> int:
     return whole(name, value, 0, YEAR)
 
 

@@ -137,6 +137,8 @@ CONSTANT = {
     ("runtime/process.py", "','.join(stack.addresses) or 'none'"): "numeric addresses of ours",
     ("runtime/watchdog.py", "stack"): "lines of code",
     ("stores/base.py", "event.kind"): "one of our kinds",
+    ("stores/late_events.py", "event.kind"): "the same",
+    ("stores/late_events.py", "excerpt(self._callback)"): "a function of the program",
     ("transport/stream/connection.py", "self"): "a transport and a numeric address",
     ("transport/stream/connection.py", "reason"): "a name of a counter",
     ("command/trace.py", "event"): "a constant",

@@ -136,6 +136,7 @@ CONSTANT = {
     ("engine/engine.py", "name"): "the same",
     ("runtime/process.py", "','.join(stack.addresses) or 'none'"): "numeric addresses of ours",
     ("runtime/watchdog.py", "stack"): "lines of code",
+    ("runtime/watchdog.py", "reason"): "a constant",
     ("stores/base.py", "event.kind"): "one of our kinds",
     ("stores/late_events.py", "event.kind"): "the same",
     ("stores/late_events.py", "excerpt(self._callback)"): "a function of the program",

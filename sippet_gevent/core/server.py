@@ -295,6 +295,8 @@ class ServerTransaction(Handler):
             if not tx.wait(60, until=picked_up):
                 return 480
 
+        After accept(), write call.wait(): this method does not notice that a call has ended.
+
         Args:
             seconds: How long; None waits for `until` alone.
             until: What ends the wait: an Event, an AsyncResult or a greenlet of gevent.

@@ -135,7 +135,8 @@ def bridge(
     if request.mandatory.to_tag is not None:
         raise Reject(481)  # of a call that is unknown, as after a restart (RFC 3261 §12.2.2)
     if tx.answered:
-        raise TransactionStateError(f"the request is answered already with {tx.answered}")
+        write = "" if tx.call is None else ": write call.bridge(stack.invite(target))"
+        raise TransactionStateError(f"the request is answered already with {tx.answered}{write}")
     seconds = check_seconds("timeout", timeout)
     given = keyring(credentials)
     if timers is not None:

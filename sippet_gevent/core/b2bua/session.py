@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ...arguments import instance
-from ...errors import InvalidValue, TransactionStateError
+from ...errors import InvalidValue, TransactionStateError, excerpt
 from ..dialog.call import Call
 from ..dialog.end import Bridged, End
 from ..dialog.invite import InviteSession
@@ -21,8 +20,11 @@ class BridgingSession(ReferringSession):
     def bridge(
         self, other: Call, *, policy: BridgePolicy | None = None, media: MediaRelay | None = None
     ) -> Bridged:
-        instance("other", other, InviteSession, "call_a.bridge(call_b)")
-        assert isinstance(other, InviteSession)
+        if not isinstance(other, InviteSession):
+            raise TypeError(
+                f"other must be an answered Call, got {excerpt(other)}: "
+                "write call.bridge(stack.invite(target))"
+            )
         if other is self:
             raise InvalidValue("a call cannot be bridged with itself: write call_a.bridge(call_b)")
         for call in (self, other):

@@ -125,8 +125,8 @@ def test_call_that_cannot_be_bridged_is_an_error(pair):
     bob = pair.place(pair.bob, NOTHING, BOB)
     with pytest.raises(InvalidValue):
         alice.bridge(alice)
-    with pytest.raises(TypeError):
-        alice.bridge("bob")
+    with pytest.raises(TypeError, match=r"write call\.bridge\(stack\.invite\(target\)\)"):
+        alice.bridge("sip:bob@example.com")
     bob.hangup()
     pair.sip.settle()
     pair.bob.reply(pair.bob.last("BYE"), 200)
@@ -153,3 +153,20 @@ def test_side_that_has_ended_meanwhile_is_refused_with_481(sip):
         with pytest.raises(Reject) as refused:
             sip.run(ask, leg)
         assert refused.value.status == 481
+
+
+def test_bridge_after_the_answer_says_how_to_connect_the_call(sip):
+    told = []
+
+    def core(request, tx):
+        with tx.accept(body=NOTHING):
+            try:
+                bridge(request, tx, "sip:bob@192.0.2.20")
+            except TransactionStateError as error:
+                told.append(str(error))
+
+    sip.ask(core, "INVITE sip:bob@example.com", **body(ALICE))
+    sip.settle()
+    assert told == [
+        "the request is answered already with 200: write call.bridge(stack.invite(target))"
+    ]

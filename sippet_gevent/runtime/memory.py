@@ -7,9 +7,10 @@ So new work is refused before that.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from resource import getpagesize
+from resource import RUSAGE_SELF, getpagesize, getrusage
 from typing import Any
 
 import gevent
@@ -39,6 +40,16 @@ def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * getpagesize()
     except (OSError, IndexError, ValueError):
         return 0
+
+
+def most_resident() -> int:
+    """Return the most bytes that this process has had.
+
+    It reads no file. Each system call that does gives Python's lock to another thread, such as that
+    of SQLite, and the loop waits until it has the lock again.
+    """
+    most = getrusage(RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024  # the systems differ
 
 
 def allowed(root: str = "") -> int:
@@ -83,21 +94,27 @@ class MemoryWatch:
         work: Returns how much work the stack has: transactions and calls.
         tell: Called with True when new work has to be refused, and with False afterwards.
         used: Returns the bytes that the process has.
+        peak: Returns the most that it has had, which costs less. `used` is asked when that exceeds
+            the limit.
     """
 
-    __slots__ = ("_is_over", "_most", "_tell", "_timer", "_used", "_work", "_worst", "limit")
+    __slots__ = (
+        "_is_over", "_most", "_peak", "_tell", "_timer", "_used", "_work", "_worst", "limit",
+    )  # fmt: skip
 
     def __init__(
         self,
         work: Callable[[], int],
         tell: Callable[[bool], None],
         used: Callable[[], int] = resident,
+        peak: Callable[[], int] = most_resident,
     ) -> None:
         self.limit = 0
         """The bytes beyond which new work is refused; 0 for no limit."""
         self._work = work
         self._tell = tell
         self._used = used
+        self._peak = peak
         self._is_over = False
         self._most = 0.0  # work that is served while the limit is exceeded
         self._worst = 0.0
@@ -122,7 +139,9 @@ class MemoryWatch:
 
     def look(self) -> None:
         """Compare memory and limit, and tell the stack."""
-        used = self._used()
+        used = self._peak()
+        if used >= self.limit:
+            used = self._used()
         if used < self.limit:
             self._worst = 0.0
             self._set(False)

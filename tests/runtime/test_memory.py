@@ -6,7 +6,7 @@ import pytest
 
 from sippet_gevent import InvalidValue, Limits
 from sippet_gevent.engine import ingress
-from sippet_gevent.runtime.memory import LEAST_WORK, MemoryWatch, allowed, resident
+from sippet_gevent.runtime.memory import LEAST_WORK, MemoryWatch, allowed, most_resident, resident
 
 from ..core.wire import Peer
 
@@ -24,7 +24,9 @@ class Watched:
 
     def __init__(self, limit=100):
         self.used, self.work, self.told = 0, 0, []
-        self.watch = MemoryWatch(lambda: self.work, self.told.append, lambda: self.used)
+        self.watch = MemoryWatch(
+            lambda: self.work, self.told.append, lambda: self.used, lambda: 1 << 60
+        )
         self.watch.limit = limit
 
     def look(self, used, work):
@@ -79,6 +81,21 @@ def test_system_without_these_files_has_no_limit(tmp_path):
 
 def test_memory_of_this_process_is_measured():
     assert 10 * MIB < resident() < allowed()
+    assert resident() // 2 < most_resident() < allowed() * 100  # in bytes, too
+
+
+def test_process_that_never_had_so_much_is_not_measured():
+    peak, looks, told = [99], [], []
+    watch = MemoryWatch(lambda: 0, told.append, lambda: looks.append(1) or 150, lambda: peak[0])
+    watch.start(100)
+    watch.stop()
+    looks.clear()
+    watch.limit = 100
+    watch.look()
+    assert looks == []
+    peak[0] = 100
+    watch.look()
+    assert looks == [1]
 
 
 # ---- the watch

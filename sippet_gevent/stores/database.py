@@ -61,6 +61,11 @@ PAUSES = (0.0002, 0.001, 0.01)
 POLITE_SECONDS = 0.001
 """Seconds after a commit for which the lock is left to another process that writes, too."""
 
+GATHER_SECONDS = 0.01
+"""Seconds after a commit of several writes for which further ones are gathered. Each commit takes
+CPU time and Python's lock from the loop, however few writes it has. A program that writes one after
+the other never waits for this."""
+
 READ_LOCK_SECONDS = 0.2
 """Seconds until a read fails because another process repairs the file."""
 
@@ -270,7 +275,9 @@ class Database(Generic[W]):
                     del writes[: len(group)]
                     locked_since = pause = 0.0
                     thread.hand_back(group)
-                    if self._is_shared:
+                    if len(group) > 1 and closing is None and not writes:
+                        _sleep(GATHER_SECONDS)
+                    elif self._is_shared:
                         _sleep(POLITE_SECONDS)
                 else:
                     self.lock_retries += 1

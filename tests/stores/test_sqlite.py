@@ -262,6 +262,35 @@ def test_updates_that_wait_are_committed_together(open_):
     assert store.count() == 200
 
 
+def test_writes_after_a_group_are_gathered_into_one_commit(path, open_, monkeypatch):
+    monkeypatch.setattr(database, "GATHER_SECONDS", 2.0)
+    store = open_()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # so that all of them wait
+        group = [gevent.spawn(add, store, f"sip:{n}@example.com") for n in range(20)]
+        while store._database.waiting < 20:
+            gevent.sleep(0.01)
+        gevent.sleep(0.1)
+        other.execute("ROLLBACK")
+    gevent.joinall(group, raise_error=True)
+    before = store._database.commits
+    late = []
+    for n in range(5):
+        late.append(gevent.spawn(add, store, f"sip:late{n}@example.com"))
+        gevent.sleep(0.01)
+    gevent.joinall(late, raise_error=True)
+    assert store._database.commits == before + 1
+    assert store.count() == 25
+
+
+def test_writes_one_after_the_other_do_not_wait_for_others(open_, monkeypatch):
+    monkeypatch.setattr(database, "GATHER_SECONDS", 3600.0)
+    store = open_()
+    for n in range(20):
+        add(store, f"sip:{n}@example.com")
+    assert store._database.commits == 20
+
+
 def test_locked_file_fails_updates_in_time_and_works_again(path, open_, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(database, "LOCK_SECONDS", 0.3)

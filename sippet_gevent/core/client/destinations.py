@@ -9,6 +9,7 @@ from random import random
 
 from ...errors import ParseError, TransportError
 from ...message.via import Via
+from ...transport.base import Flow
 from ...transport.locate.rfc3263 import Candidate
 from .targets import GREY_TARGETS, Target
 
@@ -34,11 +35,12 @@ class _Control:
         self.until = 0.0
         self.first, self.second = 0.0, 1.0
 
-    def lets_pass(self, is_first: bool, roll: float) -> bool:
+    def lets_pass(self, is_first: bool, roll: float, *, counts: bool) -> bool:
         """Decide about one request, by the algorithm of RFC 7339 §7.2.
 
-        Requests within dialogs are the first category. They are thinned only if thinning all others
-        is not enough.
+        Requests within dialogs, and those with priority, are the first category. They are thinned
+        only if thinning all others is not enough. `counts` is False for a server that only gets the
+        request if another one fails, because the mix is of requests that were meant for it.
         """
         total = self.first + self.second
         if total >= 1000:  # the mix of the last requests counts
@@ -46,9 +48,9 @@ class _Control:
             total /= 2
         share = max(self.second / total, LEAST_SECOND)
         if is_first:
-            self.first += 1
+            self.first += counts
             return self.loss <= share or roll >= (self.loss - share) / (1 - share)
-        self.second += 1
+        self.second += counts
         return roll >= self.loss / share
 
 
@@ -66,7 +68,7 @@ class Destinations:
         self._controls: OrderedDict[Target, _Control] = OrderedDict()
         self._most_closed = most_closed
         self.refused: dict[str, int] = {"retry_after": 0, "overload_control": 0}
-        """Requests that were not sent to a next hop, by the reason."""
+        """Requests that were not sent because no next hop may get them, by the reason."""
         self.roll: Callable[[], float] = random
         """Returns a random number below 1."""
 
@@ -104,7 +106,8 @@ class Destinations:
         elif control.until > now and sequence <= control.sequence:
             return  # an older response, which came late
         if not loss or not validity:
-            del self._controls[target]
+            # kept for a while, so that an older response, which comes late, begins nothing
+            control.loss, control.sequence, control.until = 0.0, sequence, now + VALIDITY
             return
         control.loss = min(loss, 100.0) / 100
         control.sequence = sequence
@@ -123,38 +126,53 @@ class Destinations:
         Args:
             candidates: The next hops.
             now: The time.
-            is_within: True for a request within a dialog, which a Retry-After does not hold up.
+            is_within: True for a request within a dialog, or with priority (RFC 7339 §5.10.1). A
+                Retry-After does not hold it up.
 
         Raises:
             TransportError: None may get it.
         """
-        left, reason = [], ""
+        left: list[Candidate] = []
+        reason = ""
         for candidate in candidates:
-            target = candidate[:3]
-            refusal = self._refusal(target, now, is_within)
+            # the others are for fail-over
+            refusal = self._refusal(candidate[:3], now, is_within, counts=not left)
             if refusal:
                 reason = refusal
-                self.refused[refusal] += 1
             else:
                 left.append(candidate)
         if candidates and not left:
+            self.refused[reason] += 1
             raise TransportError(f"{candidates[0]} has asked for fewer requests", kind=reason)
         return left
 
-    def _refusal(self, target: Target, now: float, is_within: bool) -> str:
+    def check_flow(self, flow: Flow, now: float, *, is_within: bool) -> None:
+        """Raise TransportError if a request must not be sent by this flow.
+
+        Retry-After does not count here: another flow cannot take the request (RFC 5626 §5.3).
+        """
+        target = flow.transport.name, flow.remote[0], flow.remote[1]
+        if self._is_thinned(target, now, is_within, counts=True):
+            self.refused["overload_control"] += 1
+            raise TransportError(f"{flow} has asked for fewer requests", kind="overload_control")
+
+    def _refusal(self, target: Target, now: float, is_within: bool, *, counts: bool) -> str:
         until = self._closed.get(target)
         if until is not None:
             if until <= now:
                 del self._closed[target]
             elif not is_within:
                 return "retry_after"
+        return "overload_control" if self._is_thinned(target, now, is_within, counts=counts) else ""
+
+    def _is_thinned(self, target: Target, now: float, is_within: bool, *, counts: bool) -> bool:
         control = self._controls.get(target)
-        if control is not None:
-            if control.until <= now:
-                del self._controls[target]
-            elif not control.lets_pass(is_within, self.roll()):
-                return "overload_control"
-        return ""
+        if control is None:
+            return False
+        if control.until <= now:
+            del self._controls[target]
+            return False
+        return not control.lets_pass(is_within, self.roll(), counts=counts)
 
 
 def _number(name: str, text: str | None) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...errors import FlowFailed, TransportError
+from ...message.message import Request
 from ...message.parameters import NO_URI_PARAMETERS
 from ...message.uri import URI
 from ...transport.base import Flow, Transport
@@ -151,3 +152,8 @@ class NextHops:
             raise TransportError(
                 f"{flow!r} is not secure, but the request has a sips URI", flow, kind="not_secure"
             )
+
+    def _passes_first(self, request: Request) -> bool:
+        """True for requests within dialogs and those with priority, which are thinned last (RFC
+        7339 §5.10.1)."""
+        return request.to.tag is not None or self.stack.engine.admission.priority.has(request)

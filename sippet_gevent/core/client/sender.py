@@ -205,6 +205,10 @@ class Sender(NextHops):
         if isinstance(next_hop, Flow):
             self._check_flow(next_hop, secure=secure)
             hop = next_hop.remote[0]
+            if self.destinations.are_limited and request._method not in _FREE:
+                self.destinations.check_flow(
+                    next_hop, self.stack.clock.now(), is_within=self._passes_first(request)
+                )
         else:
             uri = take_next_hop(request) if next_hop is None else next_hop
             if isinstance(uri, str):
@@ -220,7 +224,7 @@ class Sender(NextHops):
             )
             if self.destinations.are_limited and request._method not in _FREE:
                 candidates = self.destinations.allowed(
-                    candidates, self.stack.clock.now(), is_within=request.to.tag is not None
+                    candidates, self.stack.clock.now(), is_within=self._passes_first(request)
                 )
         # a CANCEL may have come while the name was resolved
         if user is None:

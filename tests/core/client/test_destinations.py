@@ -194,3 +194,66 @@ def test_client_offers_nothing_by_default(sip, client):
     peer = Peer(sip, FIRST, answer=lambda request: 200)
     ask(sip, client, f"sip:{FIRST}")
     assert "oc" not in peer.last("OPTIONS").via[0].parameters
+
+
+TWO = Candidate("UDP", SECOND, 5060, SECOND)
+
+
+@pytest.mark.rfc("3263 4.3")
+def test_request_that_leaves_by_another_next_hop_is_not_counted_as_held_back():
+    destinations = Destinations(lambda: 300)
+    destinations.close(TARGET, 0, 20)
+    assert destinations.allowed([ONE, TWO], 1, is_within=False) == [TWO]
+    assert destinations.refused == {"retry_after": 0, "overload_control": 0}
+    destinations.close(TWO[:3], 0, 20)
+    with pytest.raises(TransportError):
+        destinations.allowed([ONE, TWO], 1, is_within=False)
+    assert destinations.refused == {"retry_after": 1, "overload_control": 0}
+
+
+@pytest.mark.rfc("7339 7.2")
+def test_next_hop_for_fail_over_does_not_count_in_the_mix_of_a_server():
+    destinations = controlled(";oc=50;oc-seq=1;oc-validity=9000")
+    for _ in range(50):
+        destinations.allowed([TWO, ONE], 1, is_within=True)
+    control = destinations._controls[TARGET]
+    assert (control.first, control.second) == (0.0, 1.0)
+
+
+@pytest.mark.rfc("7339 5.4")
+def test_older_feedback_that_comes_after_the_end_of_control_begins_nothing():
+    destinations = controlled(";oc=100;oc-seq=1;oc-validity=5000")
+    destinations.take_feedback(TARGET, via(";oc=0;oc-seq=3;oc-validity=0"), 1)
+    destinations.take_feedback(TARGET, via(";oc=100;oc-seq=2;oc-validity=5000"), 1.1)
+    assert passed(destinations, 10, 1.2) == 10
+    assert passed(destinations, 1, 1.6) == 1
+    assert not destinations.are_limited
+
+
+@pytest.mark.rfc("7339 5.10.1")
+def test_emergency_call_reaches_a_destination_that_wants_fewer_requests(sip):
+    client = sip.stack(host="10.0.0.40", limits=Limits(emergency=("112",), overload_control=True))
+    peer = Peer(sip, FIRST, answer=unavailable(20))
+    assert ask(sip, client, f"sip:{FIRST}") == 503
+    peer.answer = lambda request: 200
+    assert ask(sip, client, f"sip:bob@{FIRST}") == "retry_after"
+    assert ask(sip, client, f"sip:112@{FIRST}") == 200
+
+
+@pytest.mark.rfc("7339 5.5")
+def test_request_by_a_given_flow_honours_the_feedback_of_its_server(sip):
+    client = sip.stack(host="10.0.0.40", limits=Limits(overload_control=True))
+    Peer(sip, FIRST, answer=lambda request: 200)
+    flow = client.engine.transports[0].connect((FIRST, 5060))
+
+    def by_flow():
+        return sip.run(client.request, "OPTIONS", f"sip:{FIRST}", next_hop=flow).status
+
+    assert by_flow() == 200
+    target = "UDP", FIRST, 5060
+    destinations = client.sender.destinations
+    destinations.take_feedback(target, via(";oc=100;oc-seq=1;oc-validity=9000"), sip.clock.now())
+    with pytest.raises(TransportError, match="fewer requests"):
+        by_flow()
+    sip.clock.advance(10)
+    assert by_flow() == 200

@@ -181,9 +181,14 @@ class Dispatcher:
 
     def _check_scheme(self, request: Request) -> None:
         """Refuse a Request-URI of an unknown scheme, or a sips URI that arrived without TLS. Raises
-        Reject."""
+        Reject.
+
+        urn:service:sos is for elements that route emergency calls (RFC 5031 §4.2), which
+        `Limits.emergency` makes of this one.
+        """
         scheme = request.uri.scheme
-        if scheme not in ("sip", "sips", "tel"):
+        priority = self._stack.engine.admission.priority
+        if scheme not in ("sip", "sips", "tel") and not priority.is_emergency(request.uri_text):
             raise Reject(416)  # §8.2.2.1
         if scheme == "sips":
             secure = self._stack.sips_in_clear or request.flow.transport.secure

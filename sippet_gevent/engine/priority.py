@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..message.message import Request
 
-_FIELD = re.compile(rb"\r\nResource-Priority[ \t]*:([^\r\n]*)", re.IGNORECASE)
+_FIELD = re.compile(rb"\r\nResource-Priority[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE)
 _URN = "urn:service:sos"
 
 
@@ -32,22 +32,24 @@ class Priority:
         """True if a request has priority."""
         if not self.is_configured:
             return False
-        if self._is_emergency(request.uri_text):
+        if self.is_emergency(request.uri_text):
             return True
-        value = request.headers.get("Resource-Priority")
-        return value is not None and self._counts(value)
+        return "Resource-Priority" in request.headers.fields and any(
+            self._counts(value) for value in request.headers.all("Resource-Priority")
+        )
 
     def is_in(self, data: bytes) -> bool:
         """True if a request that is not parsed has priority."""
         uri = data[:512].split(b" ", 2)[1:2]
-        if uri and self._is_emergency(uri[0].decode("utf-8", "replace")):
+        if uri and self.is_emergency(uri[0].decode("utf-8", "replace")):
             return True
         head = data[: data.find(b"\r\n\r\n") + 1 or None]
         return bool(self._resource) and any(
             self._counts(found.decode("utf-8", "replace")) for found in _FIELD.findall(head)
         )
 
-    def _is_emergency(self, uri: str) -> bool:
+    def is_emergency(self, uri: str) -> bool:
+        """True for the Request-URI of an emergency call."""
         if not self._users:
             return False
         scheme, _, rest = uri.partition(":")

@@ -170,7 +170,8 @@ class Limits:
     emergency: tuple[str, ...] = ()
     """Users of the Request-URIs of emergency calls, such as `("112", "911")`. Such a call, and one
     to urn:service:sos (RFC 5031), has the `reserve` of the limits, and passes in overload. Anybody
-    may call them."""
+    may call them. With any user here, the core gets requests to urn:service:sos; otherwise they are
+    answered 416 (RFC 3261 §8.2.2.1)."""
     resource_priority: tuple[str, ...] = ()
     """Values of Resource-Priority (RFC 4412) that have the same, such as `("ets.0", "wps")`.
     A namespace alone means all its values. Anybody can write this field, so set it only where all

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from sippet_gevent import Reject, forward
+from sippet_gevent import Limits, Reject, forward
 from sippet_gevent.core.dialog.rules import RULES
 from sippet_gevent.message.iana import METHODS
 
 from .wire import AT_SERVER, SERVER, Peer, start
 
 CALLER = "10.0.0.50"
+EMERGENCY = Limits(emergency=("112",))
 
 
 @pytest.fixture
@@ -153,6 +154,41 @@ def test_required_extension_is_compared_without_case(sip, peer):
     sip.serve(lambda request, tx: 200, supported=("100rel",))
     peer.ask("MESSAGE", require=("100REL",))
     assert peer.statuses == [200]
+
+
+@pytest.mark.rfc("5031 4.2")
+@pytest.mark.parametrize("uri", ["urn:service:sos", "URN:Service:SOS.fire"])
+def test_emergency_call_to_a_urn_reaches_a_core_that_handles_emergency_calls(sip, peer, uri):
+    seen = []
+    sip.serve(lambda request, tx: seen.append(str(request.uri)) or 486, limits=EMERGENCY)
+    peer.ask("INVITE", uri, to="<urn:service:sos>")
+    assert (len(seen), peer.statuses) == (1, [486])
+    peer.ask("INVITE", "urn:service:counseling", to="<urn:service:counseling>")
+    assert (len(seen), peer.statuses[-1]) == (1, 416)
+
+
+@pytest.mark.rfc("5031 4.2")
+def test_emergency_call_to_a_urn_is_forwarded_to_its_answering_point(sip, peer):
+    point = Peer(sip, "10.0.0.70", answer=lambda request: 486)
+    sip.serve(lambda request, tx: forward(request, tx, next_hop=point.uri), limits=EMERGENCY)
+    peer.ask("INVITE", "urn:service:sos", to="<urn:service:sos>")
+    assert [request.uri_text for request in point.requests[:1]] == ["urn:service:sos"]
+    assert peer.statuses[-1] == 486
+
+
+@pytest.mark.rfc("3261 16.6")
+def test_emergency_call_to_a_urn_follows_its_route(sip, peer):
+    point = Peer(sip, "10.0.0.70", answer=lambda request: 486)
+    sip.serve(lambda request, tx: forward(request, tx), limits=EMERGENCY)
+    peer.ask("INVITE", "urn:service:sos", to="<urn:service:sos>", route="<sip:10.0.0.70;lr>")
+    assert [request.uri_text for request in point.requests[:1]] == ["urn:service:sos"]
+
+
+@pytest.mark.rfc("3261 16.3")
+def test_emergency_call_to_a_urn_that_leads_nowhere_is_416(sip, peer):
+    sip.serve(lambda request, tx: forward(request, tx), limits=EMERGENCY)
+    peer.ask("INVITE", "urn:service:sos", to="<urn:service:sos>")
+    assert peer.statuses[-1] == 416
 
 
 # ---- one request by two ways

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sippet_gevent import Limits
+from sippet_gevent import Limits, parse
 from sippet_gevent.engine.priority import Priority
 
 from ..core.wire import AT_SERVER, Peer
@@ -92,3 +92,18 @@ def test_field_of_the_body_gives_no_priority():
     priority = Priority((), ("ets",))
     data = b"INVITE sip:a SIP/2.0\r\nTo: x\r\n\r\nx\r\nResource-Priority: ets.0\r\n"
     assert not priority.is_in(data)
+
+
+@pytest.mark.rfc("4412 3.1")
+def test_folded_and_repeated_resource_priority_has_priority_before_and_after_parsing():
+    priority = Priority((), ("ets.0",))
+    start = b"INVITE sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\n"
+    rest = b"From: <sip:a@a>;tag=1\r\nTo: <sip:b@b>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n"
+    for field in (
+        b"Resource-Priority:\r\n ets.0\r\n",
+        b"Resource-Priority: dsn.flash,\r\n\tets.0\r\n",
+        b"Resource-Priority: dsn.flash\r\nresource-priority : ets.0\r\n",
+    ):
+        data = start + rest + field + b"\r\n"
+        assert priority.is_in(data), field
+        assert priority.has(parse(data)), field

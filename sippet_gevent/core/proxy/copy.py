@@ -115,6 +115,8 @@ def prepare(
         ways = (next_hop.transport,) if isinstance(next_hop, Flow) else stack.engine.transports
         if not any(transport.secure for transport in ways):
             raise WrongScheme(warning=(REQUIRED,))
+    if next_hop is None and not is_led and copy._uri[:4].lower() == "urn:":
+        raise Reject(416)  # a name that only a location service resolves (§16.3 item 2, RFC 5031)
     if next_hop is None and (is_led or target is None):
         check_host(first, copy)
     if target is None and next_hop is None and not is_led and names.is_local(copy.uri):

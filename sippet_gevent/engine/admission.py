@@ -71,6 +71,8 @@ class Admission:
         self.shed_fraction: Callable[[], float] = self._fullness
         """Returns the part of the requests that clients should not send, 0 to 1 (RFC 7339 §5.3).
         Another measure of load may take its place."""
+        self.thinning: Callable[[], float] = lambda: 0.0
+        """Returns the part that the queue delay demands; Overload.thinning() takes its place."""
         self._lacks_memory = False
         self._told: set[WaitingCore] = set()
         self._alarm: Alarm | None = None
@@ -97,14 +99,15 @@ class Admission:
     def _fullness(self) -> float:
         """Return the part of the last quarter of a limit on cores that is used.
 
-        While memory is short or messages wait, it is at least a half.
+        While memory is short, it is at least a half. While messages wait, it is at least what their
+        delay demands; see Overload.thinning().
         """
         limits = self._limits
         used = max(
             len(self.handlers) / limits.handlers if limits.handlers else 1.0,
             len(self.forwarding_invites) / max(limits.forwarding, 1),
         )
-        least = 0.5 if self._lacks_memory or self._is_overloaded else 0.0
+        least = max(0.5 if self._lacks_memory else 0.0, self.thinning())
         return min(max((used - (1 - SHARE)) / SHARE, least), 1.0)
 
     def use_memory(self, is_short: bool) -> None:

@@ -16,11 +16,15 @@ import gevent
 
 from ..message.peek import fastest_has_to_tag as has_to_tag
 from ..message.peek import fastest_key as request_key
+from ..message.peek import has_to_tag_surely, may_refresh, read_request
 from ..runtime.clock import Alarm
+from ..transaction.keys import server_key
 from ..transport.base import Flow, Receive
 from .admission import RefusedLately
 from .layer import TransactionLayer
+from .refreshes import Refreshes
 from .stateless import OVERLOAD
+from .thinning import Thinning
 
 NORMAL, REFUSING, SHEDDING = "normal", "refusing", "shedding"
 """The states. In Normal, messages are served in the order in which they arrive. In Refusing, the
@@ -63,7 +67,7 @@ SHED_SECONDS = 1.0
 LOOP_SECONDS = 0.5
 """Two late timers that are further apart say nothing of the time between them."""
 
-_FREEING = (b"ACK", b"BYE", b"PRA", b"CAN")
+_FREEING = (b"ACK ", b"BYE ", b"PRACK ", b"CANCEL ")
 """Begins a request that frees something, or continues what has begun: ACK, BYE, PRACK, CANCEL."""
 
 log = logging.getLogger("sippet_gevent.core")
@@ -123,6 +127,11 @@ class Overload:
         self._arrival = 0.0
         self._shed_at = self._began = float("-inf")
         self._pressed = self._turned = self._budget = self._looked = 0.0
+        self._measured = 0.0
+        self._thinning = Thinning(self._standing, self._late, self._patience)
+        self._refreshes = Refreshes(self._standing, layer.sources)
+        self._is_refreshing = False
+        layer.admission.thinning = self.thinning
         self._is_scheduled = False
         self._alarm: Alarm | None = None
         self._timer: Any = None  # of the loop; gevent has no types
@@ -160,6 +169,7 @@ class Overload:
         """
         now = self._now()
         self.delay = seconds
+        self._measured = now
         if seconds < self._late:
             self._late_since.pop(source, None)
         elif self.is_active:
@@ -180,11 +190,22 @@ class Overload:
         self.waited("loop", seconds, stands=now - self._looked < LOOP_SECONDS)
         self._looked = now
 
+    def thinning(self) -> float:
+        """Return the part of the requests that clients should not send (RFC 7339 §5.3)."""
+        if not self.is_active and not self._thinning.part:
+            return 0.0
+        now = self._now()
+        delay = self.delay if now - self._measured < self._standing else 0.0
+        if self.waiting:
+            delay = max(delay, now - next(iter(self.waiting.values()))[0])
+        return self._thinning.follow(now, delay)
+
     def _begin(self, now: float) -> None:
         self.is_active = self.sorts = True
         self.periods += 1
         self.dropped = self.refused = 0
         self._began = self._turned = self._pressed = now
+        self._thinning.begin(now)
         self._budget = SAVED
         self._late_since.clear()
         self._admission.overloaded(True)
@@ -204,8 +225,14 @@ class Overload:
 
     def take(self, data: bytes, flow: Flow) -> None:
         """Take a message that has just arrived, in the hub: set it aside, or pass it on."""
-        if not self.set_aside(data, flow, self._arrival):
+        if self.set_aside(data, flow, self._arrival):
+            return
+        if not self._is_refreshing:
             self._pass(data, flow)
+            return
+        began = self._now()
+        self._pass(data, flow)
+        self._refreshes.took(self._now() - began)
 
     def set_aside(self, data: bytes, flow: Flow, arrival: float | None = None) -> bool:
         """Keep a new request until its turn. False for any other message.
@@ -215,22 +242,39 @@ class Overload:
             flow: Its flow.
             arrival: The time of its arrival; now by default.
         """
+        self._is_refreshing = False
+        request = None
         key = request_key(data)
         if key is None:
-            return False
+            # TLS, WebSocket, compact names, folded lines
+            request = read_request(data, self._layer.limits.parser)
+            if request is None:
+                return False
+            key = request.mandatory.key or server_key(request)
         number = hash(key)
         lately = self._admission.lately
         is_refused = number in lately.keys or number in lately.before
-        first = data[:3]
-        if first in _FREEING:
-            if first != b"ACK" or not is_refused:
-                return first == b"CAN" and self._set_cancel_aside(key, data, flow)
+        if data.startswith(_FREEING):
+            if data[:1] != b"A" or not is_refused:
+                return data[:1] == b"C" and self._set_cancel_aside(key, data, flow)
             self._counters.received += 1
             self._counters.absorbed += 1
             return True
-        if key in self._servers or has_to_tag(data) or (first == b"REG" and _is_refresh(data)):
+        if key in self._servers:
             return False
-        if self._admission.priority.is_configured and self._admission.priority.is_in(data):
+        if has_to_tag(data):
+            if has_to_tag_surely(data):
+                return False
+            request = request or read_request(data, self._layer.limits.parser)
+            if request is None or request.mandatory.to_tag is not None:
+                return False
+        if may_refresh(data) and self._refreshes.may_pass(flow.remote[0], self._now()):
+            self._is_refreshing = True
+            return False
+        priority = self._admission.priority
+        if priority.is_configured and (
+            priority.is_in(data) if request is None else priority.has(request)
+        ):
             return False
         if is_refused or number in self._lost.keys or number in self._lost.before:
             # the capacity is for callers that have not waited yet
@@ -394,17 +438,10 @@ class Overload:
         self.is_active = self.sorts = self._is_scheduled = False
         self._late_since.clear()
         self._shed_at = float("-inf")
+        self._thinning.part = 0.0
         if self._timer is not None:
             self._timer.close()
             self._timer = None
         if self._alarm is not None:
             self._alarm.close()
             self._alarm = None
-
-
-def _is_refresh(data: bytes) -> bool:
-    """True for a REGISTER that probably refreshes a binding: it has credentials, or is not the
-    first of its Call-ID (§10.2.4)."""
-    return data.startswith(b"REGISTER ") and (
-        b"\r\nAuthorization:" in data or b"\r\nCSeq: 1 " not in data
-    )

@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from ..errors import ParseError
 from .iana import DEFAULT_PORT
+from .message import Request
+from .parser import ParserLimits, parse
 from .speedups import c
 
 _TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]"
@@ -24,6 +27,8 @@ _TOP = re.compile(
     rf"(?:{_OTHER})*;(?i:branch)=(z9hG4bK{_VALUE}+)(?:{_OTHER})*\r\n(?![ \t])".encode()
 ).match
 _TO = re.compile(rb"\r\n[Tt][Oo]?[ \t]*:([^\r\n]*)(\r\n(?![ \t]))?").search
+_CREDENTIALS = re.compile(rb"\r\nAuthorization[ \t]*:", re.IGNORECASE).search
+_FIRST = re.compile(rb"\r\nCSeq[ \t]*:(?:\r\n)?[ \t]*0*1[ \t\r]", re.IGNORECASE).search
 
 LONGEST = 512
 """Bytes of branch, host and method together. A longer key is left to parse()."""
@@ -51,6 +56,34 @@ def has_to_tag(data: bytes) -> bool:
     """True if the To of a request has a tag, or cannot be found in the usual spelling."""
     found = _TO(data)
     return found is None or found[2] is None or b"tag" in found[1].lower()
+
+
+def has_to_tag_surely(data: bytes) -> bool:
+    """True if the To of a request has a tag in the usual spelling. False if it may have none,
+    although has_to_tag() is True."""
+    found = _TO(data)
+    return bool(found and found[2] and b";tag=" in found[1].rpartition(b">")[2])
+
+
+def may_refresh(data: bytes) -> bool:
+    """True for a REGISTER that looks as if it refreshes a binding: it has credentials, or is not
+    the first of its Call-ID (RFC 3261 §10.2.4). Anybody can write such a request."""
+    if not data.startswith(b"REGISTER "):
+        return False
+    end = data.find(b"\r\n\r\n")
+    head = data if end < 0 else data[: end + 2]
+    return _CREDENTIALS(head) is not None or _FIRST(head) is None
+
+
+def read_request(data: bytes, limits: ParserLimits) -> Request | None:
+    """Parse a request in an unusual spelling. None if it is no request, or a broken one."""
+    if data[:4] == b"SIP/":
+        return None
+    try:
+        message = parse(data, limits)
+    except ParseError:
+        return None
+    return message if isinstance(message, Request) else None
 
 
 fastest_key: Callable[[bytes], str | None] = request_key

@@ -93,14 +93,33 @@ def ok(fields=""):
 """
 
 
+REFUSED = '<recv response="503" optional="true" next="6"/>\n'
+"""On a busy machine the server refuses some calls, and the caller leaves these at once."""
+
 ANSWERED = RINGING + '<recv response="200" rrs="true"/>\n'
+
+
+def bye(number):
+    return send("BYE", number, within=True) + '<recv response="200"/>\n'
+
+
 CANCELLED = (
     send("CANCEL", 1)
     + RINGING
-    + '<recv response="200"/>\n'
-    + RINGING.replace("100", "199")  # what was under way
+    + """<recv response="200" next="8" test="answered">
+  <action><ereg regexp="INVITE" search_in="hdr" header="CSeq:" assign_to="answered"/></action>
+</recv>
+"""
+    + RINGING
     + '<recv response="487"/>\n'
-    + ack(within=False)
+    + ack(within=False).replace("<send", '<send next="7"', 1)
+    # the CANCEL has crossed the 200 to the INVITE: it has no effect, and its own 200 follows
+    # (RFC 3261 §9.1, §9.2)
+    + '<label id="8"/>\n'
+    + ack()
+    + '<recv response="200"/>\n'
+    + bye(2)
+    + '<label id="7"/>\n'
 )
 
 
@@ -118,10 +137,6 @@ NOTIFY = (
 """The subscription of a REFER outlives the call (RFC 5057 §4.2)."""
 
 
-def bye(number):
-    return send("BYE", number, within=True) + '<recv response="200"/>\n'
-
-
 def pause(milliseconds):
     return f'<pause milliseconds="{milliseconds}"/>\n'
 
@@ -136,26 +151,28 @@ def scenario(point, *, transfers=""):
     steps = {
         "at 180": lambda: (
             invite()
-            + '<recv response="100" optional="true"/>\n<recv response="180"/>\n'
+            + REFUSED
+            + '<recv response="100" optional="true"/>\n<recv response="180" rrs="true"/>\n'
             + CANCELLED
         ),
         # the peer hears the BYE first, and its 200 is repeated no more
-        "before ACK": lambda: invite() + ANSWERED + bye(2) + ack(),
-        "behind ACK": lambda: invite() + ANSWERED + ack() + bye(2),
-        "in the call": lambda: invite() + ANSWERED + ack() + pause(300) + bye(2),
+        "before ACK": lambda: invite() + REFUSED + ANSWERED + bye(2) + ack(),
+        "behind ACK": lambda: invite() + REFUSED + ANSWERED + ack() + bye(2),
+        "in the call": lambda: invite() + REFUSED + ANSWERED + ack() + pause(300) + bye(2),
         "in hold": lambda: (
-            invite() + ANSWERED + ack()
+            invite() + REFUSED + ANSWERED + ack()
             + pause(200)
             + invite(2, "sendonly", within=True)
             + '<recv response="100" optional="true"/>\n<recv response="200"/>\n'
             + ack(2) + bye(3)
         ),
         "in a transfer": lambda: (
-            invite() + ANSWERED + ack() + pause(200) + transfer(transfers) + bye(3)
+            invite() + REFUSED + ANSWERED + ack() + pause(200) + transfer(transfers) + bye(3)
             + ("" if transfers else NOTIFY)
         ),
     }  # fmt: skip
-    text = steps[point]()
+    text = steps[point]() + '<nop next="5"/>\n<label id="6"/>\n' + ack(within=False)
+    text += '<label id="5"/>\n'
     return f'<?xml version="1.0" encoding="UTF-8" ?>\n<scenario name={quoteattr(point)}>\n{text}</scenario>\n'
 
 
@@ -186,7 +203,10 @@ Content-Length: 0\r
 
 
 def give_up_at_once(to, calls):
-    """Send INVITEs, each with its CANCEL right behind; both must be answered, 487 and 200."""
+    """Send INVITEs, each with its CANCEL right behind; both must be answered, 487 and 200.
+
+    A server on a busy machine refuses some with 503, or drops them. It knows no INVITE then.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         sock.connect(("127.0.0.1", to))
@@ -197,7 +217,7 @@ def give_up_at_once(to, calls):
             for method in ("INVITE", "CANCEL"):
                 sock.send(AT_ONCE.format(method=method, **fields).encode())
             got = set()
-            while len(got) < 2:
+            while len(got) < 2 and got != {("CANCEL", 481)}:
                 response = sock.recv(65536).decode()
                 status = int(response.split()[1])
                 if f"Call-ID: once{number}-" not in response or status < 200:
@@ -209,4 +229,4 @@ def give_up_at_once(to, calls):
                         ";tag=" + response.partition("\r\nTo: ")[2].partition(";tag=")[2].split()[0]
                     )
                     sock.send(AT_ONCE.format(method="ACK", **{**fields, "tag": tag}).encode())
-            assert got == {("INVITE", 487), ("CANCEL", 200)}
+            assert got == {("INVITE", 487), ("CANCEL", 200)} or ("CANCEL", 481) in got

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 
 from . import leaving
@@ -87,6 +89,10 @@ def play(example, start, sipp, tmp_path, calls, rate):
     stats = server.wait_until_empty(seconds=60)
     assert not {"core_errors", "calls_unowned", "call_events_dropped"} & stats.keys()
     assert "Traceback" not in server.text
+    refused = ast.literal_eval(stats.get("refused", "{}"))
+    print("refused:", refused)
+    # with more, a test on a busy machine proves too little
+    assert refused.get("overload", 0) < calls * len(leaving.POINTS) / 2
 
 
 @pytest.fixture(params=SERVED)

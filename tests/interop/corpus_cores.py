@@ -12,10 +12,13 @@ from sippet_gevent import (
     Stack,
     Timers,
     TransactionTimeout,
+    register_header,
     sdp,
 )
 
-STAYS = {"waits": None, "stays": 4.0}  # seconds in the call; `stays` sees four copies of a 200
+register_header("x_color", "X-Color")
+register_header("x_custom", "X-Custom")
+
 SHORT = Timers(b=4.0, c=10.0, d=1.0, i=0.5, j=1.0, k=0.5, l=1.0, m=1.0)
 AUDIO = sdp.MediaStream("audio", 40000, (sdp.PCMU, sdp.PCMA, sdp.G729, sdp.TELEPHONE_EVENT))
 
@@ -70,13 +73,134 @@ def stack_of(core):
     return stack
 
 
+def repeats(request, tx):
+    """Answer a re-INVITE or an UPDATE with its own description, after 100."""
+    if request.method == "INVITE":
+        tx.respond(100)
+        tx.wait(0.3)
+    body = request.body or tx.call.local_body
+    return request.response(200, body=body, content_type="application/sdp" if body else None)
+
+
+def echoes(request, tx):
+    """Answer any offer with itself, after 100 and 180, and tell the user part of the called URI."""
+    tx.respond(100)
+    tx.respond(180)
+    tx.call.on_reinvite = repeats
+    options = {"body": request.body} if request.body else {"media": [AUDIO]}
+    if request.body:
+        options["content_type"] = "application/sdp"
+    with tx.accept(x_color=request.uri.user, **options) as call:
+        for _ in call.events():
+            pass
+
+
 SERVING = {
-    core.__name__: core for core in (answers, follows, hangs_up, reliable, rings, previews)
+    core.__name__: core
+    for core in (
+        answers,
+        follows,
+        hangs_up,
+        reliable,
+        rings,
+        previews,
+        echoes,
+    )
 } | {
     f"refuses{status}": (lambda request, tx, status=status: status)
     for status in (404, 480, 486, 503, 603)
 }
 globals().update({name: stack_of(core) for name, core in SERVING.items()})  # for `sippet serve`
+never_acknowledged = Stack(timers=Timers(t1=0.05, t2=0.4))
+never_acknowledged.on("INVITE")(SERVING["answers"])
+messages = Stack(timers=SHORT)
+subscriptions = Stack(timers=SHORT)
+
+
+@messages.on("MESSAGE")
+def message(request, tx):
+    return 200
+
+
+@subscriptions.on("SUBSCRIBE")
+def subscription(request, tx):
+    events = ("presence", "message-summary", "dialog", "reg")
+    with tx.accept_subscription(*events, body="state", content_type="text/plain") as notifier:
+        while not notifier.wait(60):
+            notifier.notify()
+
+
+def stays(seconds):
+    return lambda placed: placed.wait(seconds)
+
+
+def changes(method, seconds):
+    """Return what a caller does that changes the session, and stays for some seconds."""
+
+    def change(placed):
+        placed.wait(0.3)
+        try:
+            getattr(placed, method)(**({"media": [AUDIO]} if method == "update" else {}))
+        except SIPError as error:
+            print("refused within the call", error.status)
+        placed.wait(seconds)
+
+    return change
+
+
+WAYS = {
+    # how a scenario is called: arguments of invite(), and what the caller does in the call
+    "hangs": ({}, stays(1.0)),
+    "asks": ({"media": None}, stays(1.0)),
+    "cancels": ({"timeout": 1.0}, stays(1.0)),
+    "knows": ({"credentials": Credentials("bob", "secret")}, stays(1.0)),
+    "stays": ({}, stays(4.0)),  # sees four copies of a 200
+    "lingers": ({}, stays(8.0)),
+    "waits": ({}, stays(None)),
+    "is patient": ({"timers": Timers()}, stays(1.0)),
+    "reinvites": ({}, changes("reinvite", 1.0)),
+    "updates and lingers": ({}, changes("update", 8.0)),
+}
+
+
+def place(stack, uri, way):
+    """Place a call, and print how it ends."""
+    options, act = WAYS[way]
+    options = {"media": [AUDIO], "x_custom": "custom header value", **options}
+    placed = stack.invite(uri, **options)
+    if placed.offer is not None:
+        placed.answer(media=[AUDIO])
+    act(placed)
+    placed.hangup()
+    stack.clock.sleep(0.5)
+    print("call", placed.end)
+
+
+def register(stack, uri):
+    """Register five times, with a password if the peer asks for it, until nothing answers."""
+    for _ in range(5):
+        response = stack.request(
+            "REGISTER", uri, contact="<sip:bob@127.0.0.1:5999>", expires=600,
+            credentials=Credentials("bob", "secret"), timeout=2.0,
+        )  # fmt: skip
+        print("registered", response.status)
+
+
+def subscribe(stack, uri):
+    """Subscribe to presence and to a mailbox, until the peer says something final."""
+    for event in ("presence", "message-summary"):
+        with stack.subscribe(uri, event=event, expires=60) as subscription:
+            for notify in subscription.notifies(4):
+                print("notified", notify.event.value)
+            print("subscription", subscription.state)
+
+
+OUTSIDE = {
+    "registers": register,
+    "subscribes": subscribe,
+    "asks for options": lambda stack, uri: print("answered", stack.request("OPTIONS", uri).status),
+}
+"""How a scenario gets requests outside of calls."""
 
 
 def call(uri, way):
@@ -85,23 +209,10 @@ def call(uri, way):
     stack.listen("udp:127.0.0.1:0")
     with stack:
         try:
-            options = {} if way == "asks" else {"media": [AUDIO]}
-            if way == "cancels":
-                options["timeout"] = 1.0
-            if way == "knows":
-                options["credentials"] = Credentials("bob", "secret")
-            placed = stack.invite(uri, **options)
-            if placed.offer is not None:
-                placed.answer(media=[AUDIO])
-            if way == "reinvites":
-                try:
-                    placed.reinvite()
-                except SIPError as error:
-                    print("refused within the call", error.status)
-            placed.wait(STAYS.get(way, 1.0))
-            placed.hangup()
-            stack.clock.sleep(0.5)
-            print("call", placed.end)
+            if way in OUTSIDE:
+                OUTSIDE[way](stack, uri)
+            else:
+                place(stack, uri, way)
         except (Reject, Cancelled, TransactionTimeout) as error:
             print("refused", error.status, error)
             stack.clock.sleep(1.0)  # the 487 of a CANCEL

@@ -55,18 +55,47 @@ SERVED = {
         asterisk/incoming_calls_without_auth/sipp/echo_with_deferred_sdp
         asterisk/incoming_calls_without_auth/sipp/echo_with_initial_sdp
         asterisk/incoming_calls_without_auth/sipp/playback_with_deferred_sdp
-        asterisk/incoming_calls_without_auth/sipp/playback_with_initial_sdp""",
+        asterisk/incoming_calls_without_auth/sipp/playback_with_initial_sdp
+        asterisk/basic_calls/incoming/off-nominal/bare_ack/sipp/uac-bare-ack
+        by-example/Active-Media/uac-active drachtio-srf/uac-expect-400-no-contact-header
+        etsi-named/sip_cc_te_ce_i_002 etsi-named/sip_cc_te_ce_v_033 saghul/sipp_uac_deprecated_hold
+        saghul/sipp_uac_empty_reinvite saghul/sipp_uac_hold saghul/sipp_uac_pcap_g711a_csv
+        siphon-rs/proxy_invite_bye upstream/docs/uac_pcap
+        upstream/regress/github-0018/notify-brackets upstream/regress/github-0034/notify-1234
+        upstream/regress/github-0034/notify-manylf upstream/regress/github-0034/notify-nocrlf
+        upstream/regress/github-0034/notify-withlf upstream/regress/github-0207/uac
+        upstream/regress/github-0337/reply488""",
+    "echoes": """
+        drachtio-server/uac_blue drachtio-server/uac_green drachtio-server/uac_orange
+        drachtio-server/uac-long-sdp drachtio-server/uac-long-uri drachtio-srf/uac-success-green
+        pjsip/alt-pjsua-uas-amr-sdp pjsip/alt-pjsua-uas-custom-sdp pjsip/uac-srtp-dtls
+        pjsip/uac-srtp-dtls-lower-prio pjsip/uac-srtp-dtls-reinv-sdes
+        pjsip/uac-srtp-sdes-reinv-dtls pjsip/uac-srtp-sdes-reinv-hold saghul/sipp_uac_audio_video
+        saghul/sipp_uac_broken_sdp upstream/docs/regexp""",
+    "messages": """
+        asterisk/message/message_retrans/sipp/message_retrans drachtio-server/uac-long-message
+        saghul/sipp_uac_bad_message siphon-rs/message""",
+    "subscriptions": """
+        pjsip/uac-subscribe saghul/sipp_uac_subscribe_mwi_bogus_from
+        saghul/sipp_uac_subscribe_presence saghul/sipp_uac_subscribe_presence_poll
+        saghul/sipp_uac_subscribe_presence_refresh siphon-rs/subscribe_lifecycle
+        siphon-rs/subscribe_notify""",
+    "never_acknowledged": "drachtio-server/uac-drop-all-200 drachtio-srf/uac-drop-all-200",
     "follows": "pjsip/transfer-attended pjsip/uac-norefersub",
     "hangs_up": """
         drachtio-server/uac-session-expires drachtio-srf/uac-send-reinvite-no-sdp
-        pjsip/uac-inv-without-sdp""",
+        pjsip/uac-inv-without-sdp upstream/regress/github-0192/uac
+        upstream/regress/github-0259/uac upstream/regress/github-0262/uac
+        upstream/regress/github-0862/uac""",
     "previews": "drachtio-server/uac-cancel",
     "rings": """
         drachtio-server/uac-notify-during-call-setup
         drachtio-srf/uac-cancel
         drachtio-srf/uac-drop-200-then-cancel""",
     "refuses404": "drachtio-srf/uac-expect-404 upstream/regress/github-0458/uac",
-    "refuses480": "drachtio-srf/uac-expect-480 drachtio-server/uac-outbound-3033-expect-480",
+    "refuses480": """
+        drachtio-srf/uac-expect-480 drachtio-server/uac-outbound-3033-expect-480
+        drachtio-server/uac-no-ack""",
     "refuses486": "drachtio-server/uac-expect-486",
     "refuses503": "drachtio-srf/uac-expect-503 drachtio-server/uac-drop-one-503",
     "refuses603": """
@@ -103,6 +132,22 @@ CALLED = {
     "upstream/docs/uas": ("hangs", "call bye by us"),
     "upstream/regress/github-0262/uas": ("hangs", "call bye by peer"),
     "upstream/regress/github-0458/uas": ("hangs", "refused 404"),
+    "drachtio-server/uas-183-recv-update": ("is patient", "call bye by us"),
+    "drachtio-server/uas-fail-480": ("hangs", "refused 480"),
+    "drachtio-server/uas-handle-5-registers": ("registers", "registered 200"),
+    "drachtio-server/uas-options-delay": ("asks for options", "answered 200"),
+    "saghul/sipp_uas_delayed_answer": ("hangs", "call bye by us"),
+    "saghul/sipp_uas_multiple_codecs": ("lingers", "call bye by us"),
+    "saghul/sipp_uas_pcap_g711a_leaky_media": ("lingers", "call bye by us"),
+    "upstream/regress/github-0259/uas": ("waits", "call bye by peer"),
+    "pjsip/uas-422-then-200-bad-se": ("lingers", "call bye by us"),
+    "pjsip/uas-answer-200-update-without-sdp": ("updates and lingers", "call bye by us"),
+    "pjsip/uas-auth-two-algo": ("registers", "registered 200"),
+    "pjsip/uas-subscribe-notify-terminate": ("subscribes", "subscription terminated"),
+    "pjsip/uas-subscribe-refresh-481": ("subscribes", "notified presence"),
+    "pjsip/uas-subscribe-terminated-retry": ("subscribes", "subscription terminated"),
+    "upstream/regress/github-0207/uas": ("asks for options", "answered 200"),
+    "upstream/sipp_scenarios/mcd_register": ("registers", "registered 200"),
 }
 
 NOT_OURS = {
@@ -110,22 +155,13 @@ NOT_OURS = {
     "drachtio-server/uac-update-during-invite": "its UPDATE offers before a reliable answer, which is 500 (RFC 3311 §5.2)",
     "drachtio-server/uac-reinvite-bye-race": "insists on a 100 to its re-INVITE, which is answered at once",
     "drachtio-server/uac-forking": "two INVITEs with one Call-ID and From tag; wants a proxy",
-    "drachtio-server/uac_blue": "wants an X-Color of its application; so do green and orange",
-    "drachtio-server/uac-long-sdp": "offers codecs that no stream of ours has: 488",
-    "drachtio-srf/uac-expect-400-no-contact-header": "its application refuses what the core of this test does not",
     "etsi-named/sip_cc_te_ce_v_022": "a Content-Length of 170 with an empty body: 400 (RFC 3261 §18.3)",
     "etsi-named/sip_cc_oe_ce_v_038": "a second final response, which meets our ACK of the first one",
-    "freeswitch/uac_savp_check": "offers SRTP alone: 488",
-    "pjsip/alt-pjsua-uas-custom-sdp": "wants the SDP of one application",
-    "pjsip/uac-srtp-dtls": "offers SRTP alone: 488; so do the other uac-srtp scenarios",
     "pjsip/uac-upd-sdp-offer": "its BYE has a CSeq below that of its UPDATE: 500 (RFC 3261 §12.2.2)",
     "saghul/sipp_uac_bogus_sdp": "a Content-Length one byte above its body: 400 (RFC 3261 §18.3)",
-    "saghul/sipp_uac_broken_sdp": "an SDP with an empty version: 400",
     "saghul/sipp_uac_invite_no_sdp": "its ACK has no answer to our offer: BYE (RFC 3261 §13.2.1)",
     "siphon-rs/cancel": "its CANCEL has another branch than its INVITE: 481 (RFC 3261 §9.1)",
     "siphon-rs/update_out_of_dialog": "an UPDATE without a To tag to a core without one: 405",
-    "upstream/regress/github-0262/uac": "an empty Request-URI in its BYE: 400",
-    "upstream/regress/github-0862/uac": "an empty Request-URI in its BYE: 400",
     "etsi-named/sip_cc_oe_ce_v_018": "an empty port in its BYE's Request-URI: 400",
 }
 
@@ -139,25 +175,25 @@ OTHERS = {
     "asterisk/message/*": "one side of a message through a server with a dial plan",
     "asterisk/transfers/*": "one of several phones around a server with a dial plan; they wait for each other",
     "asterisk/*": "wants the accounts, dial plan or address lists of its server, or is one of several phones around it",
-    "by-example/*": "plays a file of sound that the corpus does not have, or waits for another SIPp",
-    "drachtio-server/uac_*": "wants an X-Color of its application",
-    "drachtio-srf/uac-success-green": "wants an X-Color of its application",
-    "*/uac-drop-all-200": "never sends an ACK, and waits for more repetitions than the test",
-    "drachtio-server/uac-long-message": "a MESSAGE to an application that takes messages",
-    "drachtio-server/uac-long-uri": "insists on a 100 before its 488: no codec of its offer is ours",
-    "drachtio-server/uac-no-ack": "insists on a 100 before the 200, and never sends its ACK",
     "drachtio-server/uac-register*": "wants the registrar and the presence server of its application",
-    "drachtio-server/uas-183-recv-update": "waits for an UPDATE of its application before its 200",
+    "by-example/Active-Media/*": "plays a file of sound that the corpus does not have",
+    "by-example/Call-pickup-3pcc/*": "waits for another SIPp",
+    "by-example/reINVITE-PAI/uac": "its BYE has the CSeq of its re-INVITE: 500 (RFC 3261 §12.2.2)",
+    "by-example/reINVITE-PAI/uas": "SIPp cannot read it: an element is not closed",
+    "drachtio-server/uas-bad-bye": "wants 481 to the BYE that it sends while it rings; it gets 200 (RFC 3261 §15.1.2)",
+    "pjsip/uas-auth": "its challenge has an algorithm that no RFC names",
+    "pjsip/uas-reinv-and-ack-without-sdp": "its ACK has no answer to our offer: BYE (RFC 3261 §13.2.1)",
+    "pjsip/uas-reinv-no-media": "wants 488 to an offer whose one stream has port 0, which we accept (RFC 3264 §8.2)",
+    "pjsip/uas-reinv-*": "waits for re-INVITEs or UPDATEs of one application, and for no BYE",
+    "saghul/sipp_uac_pcap_h264": "a Request-URI that cannot be read: 400",
+    "saghul/sipp_uac_test_inv": "its Call-ID is fixed, so SIPp knows none of the responses",
+    "upstream/sipp_scenarios/*": "SIPp cannot read it: a port of media without an m= line",
     "drachtio-server/uas-183-send-update": "answers a PRACK for a 183 that cannot be acknowledged before its answer",
-    "drachtio-server/uas-bad-bye": "its BYE names a dialog that does not exist, and it never answers the INVITE",
-    "drachtio-server/uas-fail-480": "wants an X-Custom of its application",
-    "drachtio-server/uas-handle-5-registers": "a registrar for five users of its application",
     "drachtio-server/uas-invite-delay": "answers after 408, when the call is over: nothing to judge",
-    "drachtio-server/uas-options-delay": "waits for OPTIONS; no caller of the test sends them",
     "drachtio-server/uas-reinvite-bye": "insists on a 100 to its re-INVITE, which is answered at once",
     "drachtio-server/uas-*": "wants re-INVITEs of its application in turn, and its responses to them have two tags in To: dropped (RFC 3261 §8.1.3)",
-    "drachtio-srf/uac-prack": "sends a PRACK for a 180 of its application",
-    "drachtio-srf/uac-subscribe": "a subscription to its application",
+    "drachtio-srf/uac-prack": "its RAck cannot be read: 400",
+    "drachtio-srf/uac-subscribe": "wants 202 to its SUBSCRIBE, which gets 200 (RFC 6665 §4.2.1)",
     "drachtio-srf/uas-200-ok-no-contact-cancel": "waits for a CANCEL behind its 200 without Contact; we end the call by BYE",
     "drachtio-srf/uas-407-no-auth-header": "a 407 without a challenge cannot be answered (RFC 3261 §22.3)",
     "drachtio-srf/uas-bye-with-auth": "its responses within the call have two tags in To: dropped (RFC 3261 §8.1.3)",
@@ -165,46 +201,31 @@ OTHERS = {
     "drachtio-srf/uas-reinvite-overlap": "wants several re-INVITEs in turn by its application",
     "drachtio-srf/uas-reinvite-with-auth": "SIPp cannot read it: an element is not closed",
     "etsi-named/*": "a 2xx without a readable SDP, or 32 seconds of silence, as a test purpose for other equipment",
+    "freeswitch/uac_savp_check": "its re-INVITE has no To tag, so it begins another call",
     "freeswitch/uac_*": "wants the accounts of its server",
     "freeswitch/uas_register_no_challange": "a registrar; no caller of the test registers",
     "pjsip/alt-pjsua-*": "wants the SDP of one application",
     "pjsip/uac-early-recv-update-481": "insists on a 100, and on an UPDATE of its application while it rings",
     "pjsip/uac-inv-two-media-but-one-disabled-no-rtpmap": "waits for a re-INVITE of its application",
     "pjsip/uac-reinvite-bad-via-branch": "its re-INVITE has the branch of its INVITE, so it is a repetition of that (RFC 3261 §17.2.3)",
-    "pjsip/uac-srtp-*": "offers SRTP alone: 488",
-    "pjsip/uac-subscribe": "a subscription to the presence of one application",
     "pjsip/uac-ticket-1864-scenario2": "its re-INVITE changes to codecs that no stream of ours has: 488",
-    "pjsip/uas-422-then-200-bad-se": "waits four seconds for no BYE; the caller of the test hangs up",
     "pjsip/uas-answer-180-multiple-fmts-support-update": "waits for an UPDATE of its application while it rings",
     "pjsip/uas-answer-200-*": "waits for an UPDATE, and is gone before the BYE",
-    "pjsip/uas-auth*": "a registrar; no caller of the test registers",
     "pjsip/uas-early-bye": "a callee must not send a BYE before it answers (RFC 3261 §15); it is gone then",
     "pjsip/uas-keep-call-on-tsx-fail": "its responses within the call have two tags in To: dropped (RFC 3261 §8.1.3)",
     "pjsip/uas-mwi*": "a subscription of one application",
     "pjsip/uas-norefersub-disabled": "SIPp cannot read it: a variable is not used",
     "pjsip/uas-register-ip-change": "a registrar; no caller of the test registers",
-    "pjsip/uas-reinv-*": "waits for re-INVITEs or UPDATEs of one application, and for no BYE",
-    "pjsip/uas-subscribe-*": "a subscription of one application",
-    "saghul/sipp_uac_audio_video": "offers CELT and video, which no stream of ours has: 488",
-    "saghul/sipp_uac_bad_message": "starts with no request",
     "saghul/sipp_uac_*register*": "wants the accounts of a registrar, or a push service",
-    "saghul/sipp_uac_subscribe_*": "a subscription to presence or a mailbox",
-    "saghul/sipp_uac_*": "plays a file of sound that the corpus does not have",
-    "saghul/sipp_uas_delayed_answer": "answers after ten seconds and waits for a BYE of its application",
     "saghul/sipp_uas_register_ignore": "a registrar; no caller of the test registers",
     "saghul/sipp_uas_*": "plays a file of sound that the corpus does not have",
-    "siphon-rs/auth_*": "wants the account of its server",
+    "siphon-rs/auth_*": "its Authorization cannot be read: 400",
     "siphon-rs/info_out_of_dialog": "an INFO outside a call to a core without one: 405",
-    "siphon-rs/message": "a MESSAGE to an application that takes messages",
-    "siphon-rs/prack_bad_rack": "insists on a reliable 180 of its application",
-    "siphon-rs/proxy_invite_bye": "wants a file of users that the corpus does not have",
-    "siphon-rs/refer*": "wants a file of targets that the corpus does not have, or the NOTIFYs of a target that refuses",
-    "siphon-rs/subscribe_*": "a subscription to its application",
+    "siphon-rs/prack_bad_rack": "wants 400 to a PRACK that matches no response: 481 (RFC 3262 §3)",
+    "siphon-rs/refer*": "waits for one NOTIFY, where one comes at once and one with the outcome (RFC 3515 §2.4.4)",
     "upstream/docs/3pcc-*": "waits for another SIPp",
     "upstream/docs/*": "shows how SIPp is written: wants a file of sound, a proxy, or what its own UAS sends",
     "upstream/regress/*": "shows a fault of SIPp itself, by a message that it makes or breaks, or by a file that the corpus does not have",
-    "upstream/sipp_scenarios/mcd_register": "wants the accounts of a registrar",
-    "upstream/sipp_scenarios/*": "plays a file of sound that the corpus does not have",
 }
 
 
@@ -216,6 +237,43 @@ def why_not(scenario):
 
 def path_of(scenario):
     return FOLDER / f"sipp-{scenario}.xml"
+
+
+SOUND = re.compile(rb"<exec\s+(?:play_pcap_audio|play_pcap_video|play_dtmf|rtp_stream)=[^>]*/>")
+"""What plays a file of sound. The corpus has none, and the signalling does not need it."""
+
+PAUSE = re.compile(rb'(<(?:pause|timewait)\s+milliseconds\s*=\s*")([0-9]+)"')
+LONGEST = 5000
+"""Milliseconds. Longer pauses, such as those of 90 seconds for sound, are cut to three seconds."""
+
+ROWS = {
+    # patterns of scenarios that read a file of users or targets, and its row
+    "siphon-rs/*": "127.0.0.1;{port}",
+    "*": "bob;127.0.0.1:{port};[authentication username=bob password=secret]",
+}
+
+
+def arguments(scenario, folder, port=9):
+    """Return the arguments with which SIPp plays a scenario against a server of this port."""
+    text = path_of(scenario).read_bytes()
+    quick = SOUND.sub(b'<log message="sound"/>', text)
+    quick = PAUSE.sub(
+        lambda found: found[1] + (b"3000" if int(found[2]) > LONGEST else found[2]) + b'"', quick
+    )
+    path = path_of(scenario)
+    if quick != text:
+        path = folder / (scenario.replace("/", "-") + ".xml")
+        path.write_bytes(quick)
+    more = []
+    if b"[field" in text:
+        rows = folder / (scenario.replace("/", "-") + ".csv")
+        row = next(row for key, row in ROWS.items() if fnmatchcase(scenario, key))
+        rows.write_text("SEQUENTIAL\n" + row.replace("{port}", str(port)))
+        more = ["-inf", rows]
+    return [
+        "-sf", path, "-i", "127.0.0.1", "-bind_local", "-nostdin", "-m", "1",
+        "-au", "bob", "-ap", "secret", *more,
+    ]  # fmt: skip
 
 
 def test_each_scenario_of_the_tables_is_in_the_corpus():
@@ -247,16 +305,15 @@ def attempts(scenario):
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("core", SERVED)
-def test_scenarios_that_call_us_succeed(need, run, serve, core):
+def test_scenarios_that_call_us_succeed(need, run, serve, core, tmp_path):
     need("sipp")
     server = serve(f"{CORES}:{core}")
     to = server.uri.removeprefix("sip:")
 
     def start(scenario):
         return run(
-            "sipp", "-sf", path_of(scenario), to, "-i", "127.0.0.1", "-bind_local",
-            "-p", free_port(), "-nostdin", "-m", "1", "-s", "bob",
-        )  # fmt: skip
+            "sipp", to, *arguments(scenario, tmp_path, server.port), "-p", free_port(), "-s", "bob"
+        )
 
     def fails_again(scenario):
         return all(start(scenario).wait(60) for _ in range(attempts(scenario)))
@@ -275,10 +332,7 @@ class Play:
         way, self.outcome = CALLED[scenario]
         port = free_port()
         folder.mkdir()
-        self.sipp = Program(
-            ("sipp", "-sf", path_of(scenario), "-i", "127.0.0.1", "-bind_local", "-p", port,
-             "-nostdin", "-m", "1"), folder / "sipp.log",
-        )  # fmt: skip
+        self.sipp = Program(("sipp", *arguments(scenario, folder), "-p", port), folder / "sipp.log")
         wait_until_taken(port)
         target = f"sip:bob@127.0.0.1:{port}"
         self.caller = Program((sys.executable, CORES, target, way), folder / "caller.log")

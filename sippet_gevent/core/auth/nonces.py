@@ -9,6 +9,7 @@ were used with.
 
 from __future__ import annotations
 
+import math
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
@@ -57,7 +58,7 @@ class Nonces:
         seconds: How long a nonce may be used.
     """
 
-    __slots__ = ("_key", "_oldest", "_realm", "_seconds", "_used")
+    __slots__ = ("_key", "_oldest", "_realm", "_seconds", "_since", "_used")
 
     def __init__(self, realm: str, secret: bytes | None = None, seconds: float = SECONDS) -> None:
         self._key = blake2s(os.urandom(32) if secret is None else secret, person=b"nonce").digest()
@@ -65,15 +66,19 @@ class Nonces:
         self._seconds = seconds
         # time, highest count, bits of those below
         self._used: OrderedDict[str, tuple[float, int, int]] = OrderedDict()
+        self._since = 0.0  # time of the first nonce after take_over()
         self._oldest = 0.0  # nonces that were made earlier are stale
 
     def take_over(self, before: Nonces) -> None:
         """Go on with the nonces of others, those of another realm, too: none can be used with a
         count that it was used with before."""
         self._used, self._oldest = before._used, before._oldest
+        self._since = math.inf
 
     def make(self, now: float, source: str) -> str:
         """Return a new nonce for a source."""
+        if self._since == math.inf:
+            self._since = int(now * 1000) / 1000
         body = int(now * 1000).to_bytes(_TIME, "big") + os.urandom(_RANDOM) + self._tag(source)
         return urlsafe_b64encode(body + self._mac(body)).decode()
 
@@ -99,6 +104,11 @@ class Nonces:
         """
         raw = self._raw(nonce)
         return raw is not None and now - _made(raw) > self._seconds / 2
+
+    def is_of_before(self, nonce: str, now: float) -> bool:
+        """True for a valid nonce that was made before take_over()."""
+        raw = self._raw(nonce) if self._since else None
+        return raw is not None and _made(raw) < self._since and self.check(nonce, now) is Age.VALID
 
     def is_for(self, nonce: str, source: str) -> bool:
         """True when a nonce was made here for a source, however long ago."""

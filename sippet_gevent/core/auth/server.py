@@ -216,7 +216,10 @@ class Authenticator:
         proxied = self._proxy and method != "REGISTER"
         claim = self._claim(request, proxied=proxied)
         if claim is None:
-            raise self._challenge(time, source, proxied=proxied)
+            values = request.proxy_authorization if proxied else request.authorization
+            # an algorithm that was offered until take_over(): the phone tries again by itself
+            is_late = any(self._nonces.is_of_before(value.nonce or "", time) for value in values)
+            raise self._challenge(time, source, proxied=proxied, stale=is_late)
         if bans.until and bans.holds(source, claim.username, now):
             raise Reject(403)
         found = self._find(claim, request, stack)

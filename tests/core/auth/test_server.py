@@ -16,6 +16,7 @@ from sippet_gevent.core.auth.credentials import Credentials
 from sippet_gevent.core.auth.digest import Session, ha1
 from sippet_gevent.core.auth.server import Authenticator
 from sippet_gevent.errors import InvalidValue, ParseError, StoreError
+from sippet_gevent.message.fields.authentication import Challenge
 from sippet_gevent.message.fields.authentication import Credentials as Authorization
 from sippet_gevent.stores.users import MemoryUsers, SQLiteUsers, User
 
@@ -898,6 +899,32 @@ def test_algorithm_that_a_user_of_a_dict_cannot_use_is_an_error_at_the_start():
         "algorithms must be those of all users, and '100' has no HA1 for MD5: add one, or leave MD5 "
         "out"
     )
+
+
+@pytest.mark.rfc("7616 3.3")
+def test_answer_with_an_algorithm_of_before_a_reload_is_stale_once(sip):
+    """The phone tries again by itself. One that always answers with MD5 must not try for ever."""
+    old, secret = {"algorithms": ("MD5",)}, b"s" * 32
+    stack = serve(sip, secret=secret, **old)
+    client = client_of(sip)
+    before = challenge_of(ask(sip, client, password=None))
+    sip.clock.advance(1)
+    guarded = Authenticated(
+        lambda request, tx: 200, realm=DOMAIN, users=USERS, secret=secret, algorithms=("SHA-256",)
+    )
+    guarded.authenticator.take_over(stack.core.authenticator)
+    stack.core = guarded
+    late = authorization(before, "OPTIONS")
+    for _ in range(2):
+        answer = ask(sip, client, password=None, authorization=late)
+        assert (answer.status, challenge_of(answer).algorithm) == (401, "SHA-256")
+        assert challenge_of(answer).stale
+    fresh = challenge_of(answer)
+    passed = ask(sip, client, password=None, authorization=authorization(fresh, "OPTIONS"))
+    assert passed.status == 200
+    wrong = Challenge.parse(str(fresh).replace("SHA-256", "MD5"))
+    answer = ask(sip, client, password=None, authorization=authorization(wrong, "OPTIONS"))
+    assert (answer.status, challenge_of(answer).stale) == (401, False)
 
 
 def test_user_of_a_store_without_an_ha1_is_named_in_the_log(sip, caplog):

@@ -54,7 +54,7 @@ class Dispatcher:
         """The functions of `@stack.on(…)`."""
         self.core: CoreFunction = self.methods
         self.middleware = Chain()
-        self._wrapped: CoreFunction = self.core  # the core with the middleware around it
+        self._wrapped: CoreFunction = _direct(self.core)  # the core with the middleware around it
         self._stack = stack
         self._strays = 0
 
@@ -67,7 +67,7 @@ class Dispatcher:
         served = core() if isinstance(core, type) and issubclass(core, Core) else core  # type: ignore[assignment]
         check_core(served)
         self._attach(served)
-        self._wrapped = self.middleware.wrap(served)
+        self._wrapped = _direct(self.middleware.wrap(served))
         self.core = served
 
     def _attach(self, core: CoreFunction) -> None:
@@ -81,7 +81,7 @@ class Dispatcher:
     def use(self, middleware: object) -> None:
         """Add middleware behind the others. Raises TypeError for an object that is not
         middleware."""
-        self._wrapped = self.middleware.add(middleware, self.core)
+        self._wrapped = _direct(self.middleware.add(middleware, self.core))
 
     def register(
         self, methods: tuple[str, ...], *, stateless: bool = False
@@ -270,3 +270,9 @@ class Dispatcher:
     def reroute(self, transaction: ServerRecord, response: bytes) -> bool:
         """Reroute a response whose flow has ended. False if there is no other address to try."""
         return self._stack.rerouted.send(transaction, response)
+
+
+def _direct(core: CoreFunction) -> CoreFunction:
+    """Return the bound method of Methods. CPython calls it without a C frame of its own, which the
+    greenlet of a core that waits would have to keep."""
+    return core.__call__ if type(core) is Methods else core

@@ -25,6 +25,8 @@ REFUSED = 100_000
 """Most refused requests that are remembered, because their retransmissions must be refused, too.
 Each takes 100 bytes, twice."""
 
+ENDING = ("BYE", "PRACK")  # they end a call, or the wait of a core (RFC 3262 §3)
+
 
 class Admission:
     """Counts each core that waits in one place, and compares the places with their limits.
@@ -267,7 +269,7 @@ class Admission:
         """Return the name of the limit that refuses a request; None if it is served.
 
         Requests that belong to a call, a dialog or a route of ours have a reserve of their own. Of
-        these, a BYE is refused by the number of transactions alone, because a limit must never
+        these, ENDING are refused by the number of transactions alone, because a limit must never
         refuse the request that would free it.
 
         Args:
@@ -295,9 +297,8 @@ class Admission:
             return name
         if size > LARGE and self.large_bytes + size > self._large_reserve:
             return "large_bytes"
-        return (
-            "handlers" if len(self.handlers) >= self._handlers_reserve and method != "BYE" else None
-        )
+        is_full = len(self.handlers) >= self._handlers_reserve and method not in ENDING
+        return "handlers" if is_full else None
 
     def _rule_of_source(self, host: str, transactions: int) -> str | None:
         """Return the name of the rule that refuses new work to this source; None if none does."""
@@ -333,7 +334,7 @@ class Admission:
             has = place.sources.get(source_of(host), 0)
             rule = self.sources.limit_of(host, "forwarding", has, len(place), limit)
             return rule is None or belongs()
-        return belongs() and (method == "BYE" or len(place) < self._forwarding_reserve)
+        return belongs() and (method in ENDING or len(place) < self._forwarding_reserve)
 
     def refused_lately(self, key: str) -> int | None:
         """Return the Retry-After of the 503 that this request had lately; None if it had none."""

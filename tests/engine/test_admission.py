@@ -145,6 +145,42 @@ def test_ack_of_a_call_is_taken_while_the_reserve_of_handlers_is_used_up(sip, ca
     assert (callers.final(bye).status, callers.hang_up()) == (200, 200)
 
 
+@pytest.mark.rfc("3262 3")
+def test_prack_that_a_core_waits_for_is_taken_while_the_reserve_is_used_up(sip, caller):
+    def core(request, tx):
+        if request.uri.user == "reliable":
+            tx.respond(183, reliable=True)
+            tx.respond(180, reliable=True)  # waits for the PRACK to the 183
+            return 486
+        if request.uri.user == "ring" or request.method == "INFO":
+            tx.wait(20)
+            return 486
+        return answer(request, tx)
+
+    stack = sip.serve(core, limits=Limits(handlers=2, reserve=0.5))
+    callers = Caller(sip, caller)
+    assert callers.call() == 200
+    invite = caller.ask("INVITE", "sip:reliable@10.0.0.1", supported=("100rel",))
+    progress = caller.responses[-1]
+    assert progress.status == 183
+    caller.ask("INVITE", "sip:ring@10.0.0.1")
+    caller.send(caller.within(*callers.calls[0], "INFO"))
+    assert stack.stats()["handlers"] == 3
+    rack = f"{progress.headers['RSeq']} {invite.cseq.number} INVITE"
+    prack = caller.within(invite, progress, "PRACK", rack=rack)
+    caller.send(prack)
+    sip.settle()
+    assert callers.final(prack).status == 200
+    ringing = next(each for each in caller.responses if each.status == 180)
+    rack = f"{ringing.headers['RSeq']} {invite.cseq.number} INVITE"
+    caller.send(caller.within(invite, ringing, "PRACK", rack=rack, number=3))
+    assert callers.final(invite).status == 486
+    caller.send(invite.ack(callers.final(invite)))
+    bye = caller.within(*callers.calls.pop(0), "BYE", number=3)  # 2 is the INFO
+    caller.send(bye)
+    assert callers.final(bye).status == 200
+
+
 def test_request_within_a_call_is_served_at_the_limit_of_transactions(sip, caller):
     sip.serve(answer, limits=Limits(transactions=2, reserve=2.0))
     callers = Caller(sip, caller)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-
 import gevent
+import gevent.event
 import pytest
+from gevent import socket
 
 from sippet_gevent import Stack, forward
 from tests.ports import free_port
@@ -95,9 +95,10 @@ def client():
         each.close()
 
 
-def in_greenlet(function, *arguments):
-    """Run what blocks on a plain socket in a thread, so that the stacks of this process go on."""
-    return gevent.get_hub().threadpool.spawn(function, *arguments).get(timeout=PATIENCE)
+def patiently(function, *arguments):
+    """Return what a function returns that waits for a peer."""
+    with gevent.Timeout(PATIENCE):
+        return function(*arguments)
 
 
 @pytest.mark.rfc("3261 16.11")
@@ -107,8 +108,8 @@ def test_response_returns_by_the_connection_of_its_request(proxy, phone, client)
     for number in range(20):  # two callers may have chosen the same branch
         first.send(message(f"same{number}", f"first{number}"))
         second.send(message(f"same{number}", f"second{number}"))
-    assert in_greenlet(first.responses, 20) == [("200", f"first{n}") for n in range(20)]
-    assert in_greenlet(second.responses, 20) == [("200", f"second{n}") for n in range(20)]
+    assert patiently(first.responses, 20) == [("200", f"first{n}") for n in range(20)]
+    assert patiently(second.responses, 20) == [("200", f"second{n}") for n in range(20)]
     assert len(stack.engine.servers) == len(stack.engine.clients) == 0
 
 
@@ -122,9 +123,7 @@ def test_requests_in_one_segment_and_in_pieces_are_all_forwarded_in_order(proxy,
     peer.send(messages[7:-9])
     gevent.sleep(0.05)
     peer.send(messages[-9:])
-    assert {call_id for _, call_id in in_greenlet(peer.responses, 50)} == {
-        f"c{n}" for n in range(50)
-    }
+    assert {call_id for _, call_id in patiently(peer.responses, 50)} == {f"c{n}" for n in range(50)}
     assert [len(request.body) for request in phone.got] == [4 * n for n in range(50)]
 
 
@@ -135,7 +134,7 @@ def test_next_hop_that_refuses_connections_is_a_503(proxy, client, method):
     stack = proxy(f"sip:bob@127.0.0.1:{free_port()};transport=tcp")
     peer = client(stack.port)
     peer.send(message("refused", method=method))
-    assert in_greenlet(peer.responses, 1) == [("503", "c")]
+    assert patiently(peer.responses, 1) == [("503", "c")]
 
 
 @pytest.mark.rfc("3261 16.9")
@@ -151,9 +150,9 @@ def test_next_hop_that_has_restarted_gets_the_next_request(proxy, client):
     for number in range(3):
         with Stack(f"tcp:127.0.0.1:{port}", core=core):
             peer.send(message(f"b{number}", f"c{number}"))
-            in_greenlet(peer.responses, number + 1)
+            patiently(peer.responses, number + 1)
         gevent.sleep(0.05)
-    assert in_greenlet(peer.responses, 3) == [("200", f"c{n}") for n in range(3)]
+    assert patiently(peer.responses, 3) == [("200", f"c{n}") for n in range(3)]
     assert len(got) == 3
 
 
@@ -174,4 +173,4 @@ def test_response_to_a_caller_that_has_left_is_counted_and_dropped(proxy, client
             gevent.sleep(0.01)
     other = client(stack.port)
     other.send(message("stays"))
-    assert in_greenlet(other.responses, 1) == [("200", "c")]
+    assert patiently(other.responses, 1) == [("200", "c")]

@@ -8,6 +8,7 @@ import pytest
 
 from sippet_gevent import ParseError, Request, parse
 from sippet_gevent.message import peek
+from sippet_gevent.message.parser import DEFAULT_LIMITS
 
 INVITE = (
     b"INVITE sip:bob@192.0.2.1:5060 SIP/2.0\r\n"
@@ -115,3 +116,50 @@ def test_twins_agree_on_broken_requests_and_never_disagree_with_the_parser():
         if not peek.has_to_tag(message):
             assert parsed.mandatory.to_tag is None, message
     assert keys > 5_000
+
+
+def test_surely_tagged_request_has_a_to_tag_for_the_parser():
+    choose = random.Random(2)
+    tagged = INVITE.replace(b"To: <sip:bob@192.0.2.1>", b'To: "a" <sip:bob@192.0.2.1>;tag=2')
+    start = tagged.index(b"To: ")
+    sure = 0
+    for _ in range(10_000):
+        data = bytearray(tagged)
+        for _ in range(choose.randrange(3)):
+            at = start + choose.randrange(40)
+            data[at : at + choose.randrange(2)] = choose.choices(b';"<> \t=\\\r\na', k=1)
+        message = bytes(data)
+        try:
+            parsed = parse(message)
+        except ParseError:
+            continue
+        if peek.has_to_tag_surely(message):
+            sure += 1
+            assert parsed.mandatory.to_tag is not None, message
+    assert sure > 1_000
+
+
+@pytest.mark.rfc("3261 10.2.4")
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        (b"CSeq: 1 REGISTER\r\n", False),
+        (b"cseq :\r\n 01 REGISTER\r\n", False),
+        (b"CSeq: 2 REGISTER\r\n", True),
+        (b"CSeq: 10 REGISTER\r\n", True),
+        (b"CSeq: 1 REGISTER\r\nauthorization:\r\n Digest x\r\n", True),
+        (b"CSeq: 1 REGISTER\r\n\r\nx\r\nAuthorization: Digest x\r\n", False),  # in the body
+    ],
+)
+def test_register_that_may_refresh_is_seen_in_every_spelling(fields, found):
+    assert peek.may_refresh(b"REGISTER sip:a SIP/2.0\r\n" + fields + b"\r\n") is found
+
+
+def test_other_methods_refresh_nothing():
+    assert not peek.may_refresh(b"REGISTERED sip:a SIP/2.0\r\nCSeq: 2 REGISTERED\r\n\r\n")
+
+
+def test_read_request_is_none_for_a_response_and_for_a_broken_request():
+    assert peek.read_request(INVITE, DEFAULT_LIMITS) == parse(INVITE)
+    assert peek.read_request(b"SIP/2.0 200 OK\r\n\r\n", DEFAULT_LIMITS) is None
+    assert peek.read_request(INVITE[:80], DEFAULT_LIMITS) is None

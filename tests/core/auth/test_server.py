@@ -26,6 +26,10 @@ DOMAIN = "example.com"
 URI = f"sip:{DOMAIN}"
 USERS = {"100": "secret", "101": "other"}
 ALICE = f"sip:100@{DOMAIN}"
+SDP = (
+    b"v=0\r\no=- 1 1 IN IP4 10.0.0.9\r\ns=-\r\nc=IN IP4 10.0.0.9\r\nt=0 0\r\n"
+    b"m=audio 4000 RTP/AVP 0\r\n"
+)
 
 
 def serve(sip, core=lambda request, tx: 200, *, stack=None, **options):
@@ -323,7 +327,7 @@ def test_success_proves_the_server_by_choice(sip, proxy, integrity):
 def test_plain_status_and_call_are_proved_and_refusals_are_not(sip):
     def core(request, tx):
         if request.method == "INVITE":
-            return tx.accept(body=b"v=0") and None
+            return tx.accept(body=SDP) and None
         return 200 if request.method == "OPTIONS" else 486
 
     sip.stack(mutual(core), host="10.0.0.1", domains=(DOMAIN,))
@@ -436,7 +440,7 @@ def test_ack_and_requests_in_a_call_are_not_asked(sip):
     def core(request, tx):
         seen.append((request.method, tx.user))
         if request.method == "INVITE":
-            with tx.accept(body=b"v=0\r\n", content_type="application/sdp") as call:
+            with tx.accept(body=SDP, content_type="application/sdp") as call:
                 call.wait(60)
             return None
         return 200
@@ -474,7 +478,7 @@ def test_default_server_calls_and_registers_with_passwords(sip):
     def phone(request, tx):
         phone_requests.append(request)
         if request.method == "INVITE":
-            with tx.accept(body=b"v=0\r\n", content_type="application/sdp") as call:
+            with tx.accept(body=SDP, content_type="application/sdp") as call:
                 call.wait(60)
             return None
         return 200

@@ -107,7 +107,7 @@ def connect_sessions(bridge: Describing, a: Leg, b: Leg, *, is_relayed: bool) ->
     first, second = a.call, b.call
     assert first is not None and second is not None  # both are answered
     if first._late is not None and second._late is not None:
-        first._refuse_late()
+        first.refuse_late_offer()
     if second._late is not None:
         a, b, first, second = b, a, second, first
     try:

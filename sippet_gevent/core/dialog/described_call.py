@@ -257,7 +257,7 @@ class DescribedCall(Call):
     def _acknowledged(self) -> None:
         """Continue after our ACK."""
 
-    def _refuse_late(self) -> None:
+    def refuse_late_offer(self) -> None:
         """Send the ACK that waits for the application, with an answer that accepts no stream."""
         if self._late is not None:
             self._send_ack(self._late.invite, self.offers.refused_offer(self._media_address))

@@ -52,7 +52,7 @@ class EndingCall(Ruled, DescribedCall):
             self.acknowledged = True  # another branch has answered: §15 lets us send a BYE
         self._bye = headers or {}
         self._end(end)
-        self._refuse_late()
+        self.refuse_late_offer()
         if self.acknowledged and self._bye is not None:
             self._send_bye()
 

@@ -84,6 +84,9 @@ class Session(Protocol):
         """Note a reliable response of 101 to 199 to our INVITE, and return our answer for its
         PRACK if it has an offer; empty otherwise."""
 
+    def refuse_late_offer(self) -> None:
+        """Answer an offer in a 2xx that waits for the application, and accept no stream of it."""
+
     def tell(self, event: CallEvent) -> None:
         """Add an event of the call for the application."""
 

@@ -272,7 +272,11 @@ class SessionTimer(Rule):
             if response.status not in _NOT_SERVED:
                 return response
             self._peer_updates = False
-        return session.request("INVITE", body=session.offers.refresh())
+        response = session.request("INVITE", body=session.offers.refresh())
+        # without a session there is nothing to offer again, and the 2xx may have an offer, which
+        # nobody would answer
+        session.refuse_late_offer()
+        return response
 
     def _again(self, seconds: float | None = None) -> None:
         """Try the refresh again: after some seconds, or in the middle of the time that is left."""

@@ -18,6 +18,10 @@ CALLER = "10.0.0.50"
 BOB = f"sip:bob@{CALLEE}"
 HALF, MARGIN = 900, 32
 DEAD = 31 * 60
+OFFER = (
+    b"v=0\r\no=- 1 1 IN IP4 10.0.0.60\r\ns=-\r\nc=IN IP4 10.0.0.60\r\nt=0 0\r\n"
+    b"m=audio 4000 RTP/AVP 0\r\n"
+)
 
 
 def timer_of(call):
@@ -402,6 +406,28 @@ def test_422_that_asks_for_no_more_is_not_repeated(sip, least):
         greenlet.get()
     assert refused.value.status == 422
     assert peer.methods == ["INVITE", "ACK"]
+
+
+@pytest.mark.rfc("3261 13.2.1")
+def test_offer_in_the_2xx_to_a_refresh_of_a_call_without_session_gets_an_answer(sip):
+    peer = Peer(sip, CALLEE)
+    peer.answer = None
+    greenlet = start(sip, sip.client.invite, BOB)
+    invite = peer.last("INVITE")
+    peer.reply(invite, 200, contact=f"<{peer.uri}>")
+    call = greenlet.get()
+    peer.answer = lambda request: request.response(
+        200, contact=f"<{peer.uri}>",
+        **({"body": OFFER, "content_type": "application/sdp"} if request.method == "INVITE" else {}),
+    )  # fmt: skip
+    sip.advance(HALF + 40)  # longer than 64*T1, after which an offer without answer ends a call
+    assert peer.last("INVITE").body == b""
+    answer = peer.last("ACK").body
+    assert [each.port for each in sdp.SDP.parse(answer).media] == [0]
+    sip.advance(HALF)
+    assert peer.last("INVITE").body == answer  # what is agreed since then
+    assert not call.ended.is_set()
+    start(sip, call.hangup)
 
 
 def test_refresh_waits_for_an_invite_that_is_under_way(ours):

@@ -80,7 +80,7 @@ class Stateless:
         repeats is read (§8.2.6).
 
         Args:
-            data: The request, outside a dialog, in the usual spelling.
+            data: The request, outside a dialog.
             flow: Its flow.
             key: The key that its transaction would have.
         """
@@ -92,8 +92,10 @@ class Stateless:
         try:
             if len(data) > limits.message:
                 raise ParseError(f"over {limits.message} bytes", status=513)
-            start_line, lines, fields, _ = scan(data, limits.headers, limits.line)
-            method, uri, _ = start_line.split(" ")
+            # line breaks before the start line are skipped (§7.5)
+            start_line, lines, fields, _ = scan(data.lstrip(b"\r\n"), limits.headers, limits.line)
+            method, _, rest = start_line.partition(" ")
+            uri = rest.partition(" ")[0]
             request = Request.read(method, uri, Headers(lines, fields), b"")
             request.flow = flow
             mandatory = request.mandatory = (

@@ -303,6 +303,7 @@ ODD = {
     "folded To": (b"To: ", b"To:\r\n "),
     "a user called stage": (b"<sip:bob@", b"<sip:stage@"),
     "a quoted tag": (b"To: ", b'To: ";tag=1" '),
+    "line breaks before the start line": (b"OPTIONS ", b"\r\n\r\nOPTIONS "),
 }
 
 
@@ -320,6 +321,19 @@ def test_request_in_an_unusual_spelling_waits_as_others_do(sip, caller, busy, sp
     assert busy.served[0] == odd.call_id
     assert busy.served.count(odd.call_id) == 1
     assert refused(busy) == 40 - len(busy.served) > 0
+
+
+@pytest.mark.rfc("3261 7.3.1", "3261 7.5")
+@pytest.mark.parametrize("spelling", ODD)
+def test_request_in_an_unusual_spelling_is_refused_as_others_are(sip, caller, busy, spelling):
+    busy.overload._is_scheduled = True
+    asked = [bytes(caller.request("OPTIONS")).replace(*ODD[spelling], 1) for _ in range(40)]
+    arrive(busy, *asked)
+    busy.overload._schedule()
+    settle(sip)
+    assert refused(busy) == 40 - len(busy.served) > 0
+    if spelling not in ("TLS", "WebSocket"):  # their responses do not go to a UDP socket
+        assert caller.statuses.count(503) == refused(busy)
 
 
 def test_unusual_spelling_of_a_request_that_ends_something_does_not_wait(sip, caller, busy):

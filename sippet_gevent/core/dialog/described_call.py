@@ -202,7 +202,8 @@ class DescribedCall(Call):
         """Note the 2xx or the ACK of the peer, which may have the answer to our offer.
 
         If the call made the offer, and no answer can be read, the call ends: it has no session. So
-        it does if an offer in the 2xx cannot be read, which the ACK cannot answer (§13.2.2.4).
+        it does if an offer in the 2xx cannot be read, which the ACK cannot answer (§13.2.2.4). An
+        application that gives bytes judges those of the peer by itself.
         """
         offers = self.offers
         if isinstance(message, Response):
@@ -210,7 +211,9 @@ class DescribedCall(Call):
         means = offers.take(carrier, message)
         media = offers.media
         is_unreadable = (
-            means is Means.OFFER and offers.offer[:2] == b"v=" and parsed(offers.offer) is None
+            means is Means.OFFER
+            and (media is not None or offers.on_offer is not None)
+            and parsed(offers.offer) is None
         )
         if offers.is_relayed or (not is_unreadable and (media is None or media.is_derived)):
             return

@@ -252,10 +252,18 @@ def test_2xx_without_the_offer_is_acknowledged_at_once(sip):
 @pytest.mark.rfc("3261 13.2.2.4")
 def test_offer_in_the_2xx_that_cannot_be_read_ends_the_call(sip):
     """The ACK had no answer, and the call went on without a session."""
-    placed = Placed(sip, answer=False, body=b"")
+    placed = Placed(sip, answer=False, body=b"", on_offer=lambda offer, call: None)
     placed.reply(200, body="v=0\r\nnonsense\r\n", content_type="application/sdp")
     assert placed.peer.methods == ["INVITE", "ACK", "BYE"]
     assert isinstance(placed.greenlet.exception, ParseError)
+
+
+def test_bytes_in_the_2xx_are_judged_by_the_application_that_gave_no_media(sip):
+    placed = Placed(sip, answer=False, body=b"")
+    placed.reply(200, body="v=0\r\nnonsense\r\n", content_type="application/sdp")
+    assert placed.greenlet.get().response.body == b"v=0\r\nnonsense\r\n"
+    assert placed.peer.methods == ["INVITE", "ACK"]
+    placed.call.hangup()
 
 
 def test_further_2xx_of_a_fork_is_refused_and_hung_up(asked):

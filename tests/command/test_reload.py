@@ -132,25 +132,25 @@ def test_loop_goes_on_while_a_reload_reads_thousands_of_users(serve, tmp_path):
     office, again = serve(OFFICE)
     (tmp_path / "users").write_text(htdigest(*((f"user{n}", "MD5") for n in range(5000))))
     secrets = "".join(f'user{n} = "secret"\n' for n in range(5000, 8000))
-    gaps, done = [], gevent.event.Event()
+    turns, done = [], gevent.event.Event()
 
     def tick():
-        last = time.monotonic()
         while not done.is_set():
             gevent.sleep(0.001)
-            now = time.monotonic()
-            gaps.append(now - last)
-            last = now
+            turns.append(time.monotonic())
 
     ticking = gevent.spawn(tick)
     gevent.sleep(0.01)
-    started = time.monotonic()
+    turns.clear()
+    # the time of the processor, because a busy machine lets this thread wait, too
+    of_loop, of_all = time.thread_time(), time.process_time()
     assert again(f'users_file = "users"\ndomains = ["office.example"]\n{LISTEN}[users]\n{secrets}')
-    took = time.monotonic() - started
+    of_loop, of_all = time.thread_time() - of_loop, time.process_time() - of_all
+    assert len(turns) > 5
     done.set()
     ticking.join()
     assert office.algorithms == ("MD5",)
-    assert max(gaps) < took / 3, (max(gaps), took, len(gaps))
+    assert of_loop < of_all / 2
 
 
 def test_file_that_is_empty_for_a_moment_changes_nothing(serve, caplog):

@@ -51,8 +51,9 @@ CACHED_NAMES = 1024
 """Most spellings that are remembered, so that a peer with new names in each message gains
 nothing."""
 
-_spelled: dict[str, str] = {}
-_USUAL_NAMES: set[str] = set()  # spellings seen that are canonical
+_known: dict[str, str] = {}  # the canonical spellings and compact forms of NAMES
+_spelled: dict[str, str] = {}  # those, and other spellings seen
+_USUAL_NAMES: set[str] = set()  # canonical spellings: those of NAMES, and others seen
 
 PROBLEMS = (
     "header section has no end",
@@ -98,13 +99,17 @@ def canonical(name: str) -> str:
 
 def register_name(name: str, compact: str | None = None) -> None:
     """Make `name` the canonical spelling of its header field, and `compact` its compact form."""
-    NAMES[name.lower()] = name
+    NAMES[name.lower()] = _known[name] = name
     if compact:
-        NAMES[compact.lower()] = name
+        NAMES[compact.lower()] = _known[compact] = name
     _spelled.clear()
+    _spelled.update(_known)  # a peer that fills the rest with its names makes no others slower
     _USUAL_NAMES.clear()
+    _USUAL_NAMES.update(NAMES.values())
     if c is not None:
         c.forget()
+        every = "".join([f"{spelling}:\r\n" for spelling in _known])
+        fastest(f"x\r\n{every}\r\n".encode(), len(_known), len(every))  # remembers them as above
 
 
 def scan(data: bytes, max_lines: int, max_line: int) -> Scanned:

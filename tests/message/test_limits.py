@@ -10,7 +10,7 @@ from sippet_gevent.message.header import ROWS, VALUES
 from sippet_gevent.message.message import Request, Response
 from sippet_gevent.message.parameters import PARAMETERS
 from sippet_gevent.message.parser import DEFAULT_LIMITS, ParserLimits, parse
-from sippet_gevent.message.scan import CACHED_NAMES, _spelled, canonical
+from sippet_gevent.message.scan import CACHED_NAMES, NAMES, _scan_usual, _spelled, canonical
 from sippet_gevent.message.uri import URI_LENGTH
 
 from ..conformance import corpus
@@ -144,6 +144,13 @@ def test_names_a_peer_makes_up_are_not_all_remembered():
     for number in range(CACHED_NAMES + 50):
         canonical(f"X-Made-Up-{number}")
     assert len(_spelled) <= CACHED_NAMES
+
+
+def test_names_a_peer_makes_up_leave_room_for_those_that_are_known():
+    for number in range(CACHED_NAMES + 50):
+        canonical(f"X-Made-Up-{number}")
+    lines = "".join(f"{name}: 1\r\n" for name in set(NAMES.values()))
+    assert _scan_usual(f"x\r\n{lines}\r\n".encode(), len(NAMES), 65536) is not None
 
 
 # ---- Content-Length

@@ -190,7 +190,7 @@ def subscribe(stack, uri):
     """Subscribe to presence and to a mailbox, until the peer says something final."""
     for event in ("presence", "message-summary"):
         with stack.subscribe(uri, event=event, expires=60) as subscription:
-            for notify in subscription.notifies(4):
+            for notify in subscription.notifies(7):  # scenarios pause for 4 s
                 print("notified", notify.event.value)
             print("subscription", subscription.state)
 

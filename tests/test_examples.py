@@ -503,7 +503,11 @@ def test_thousand_cores_blocked_in_requests_delay_nobody_and_weigh_little(
             load.count % 5 == 0
         ):  # as fast as it takes them: the kernel's buffers are small on some machines
             other.ask("OPTIONS")
-    stats = server.stats()
+    for _ in range(30):  # the last ones may wait for their turn, if this machine is overloaded
+        stats = server.stats()
+        if stats["handlers"] == BLOCKED:
+            break
+        time.sleep(0.1)
     assert stats["handlers"] == BLOCKED, stats
     busy, full = p99_of_options(), resident(server.process)
     assert server.stats()["handlers"] == BLOCKED, "they did not block long enough to measure"

@@ -69,14 +69,24 @@ def test_bad_datagrams_leave_a_server_that_answers():
         attacker.bind(("127.0.0.1", 0))
         probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         probe.bind(("127.0.0.1", 0))
-        probe.settimeout(5)
-        sent = 0
+        probe.settimeout(1)
+        sent = pings = 0
         while sent < DATAGRAMS:
             for _ in range(BURST):
                 attacker.sendto(mangled(chance.choice(seeds), chance), where)
             sent += BURST
-            probe.sendto(PING % (sent, sent), where)
-            assert parse(probe.recv(65535)).headers["Call-ID"] == f"ping{sent}"
+            answer = None
+            for _ in range(10):  # a server that this machine starves may drop a request
+                probe.sendto(PING % (sent, sent), where)
+                pings += 1
+                try:
+                    answer = probe.recv(65535)
+                    while parse(answer).headers["Call-ID"] != f"ping{sent}":  # to an earlier copy
+                        answer = probe.recv(65535)
+                    break
+                except TimeoutError:
+                    answer = None
+            assert answer is not None, stack.stats()
         with gevent.Timeout(60):  # for the names that a mangled Contact sends the resolver after
             while stack.stats()["handlers"]:
                 gevent.sleep(0.05)
@@ -87,7 +97,7 @@ def test_bad_datagrams_leave_a_server_that_answers():
             + stats["absorbed"]
             + sum(stats["dropped"].values())
         )
-        assert stats["received"] == counted == sent + sent // BURST
+        assert stats["received"] == counted == sent + pings
         assert not stack.engine.crashes
         assert stats["core_errors"] == 0
         attacker.close()

@@ -71,6 +71,7 @@ class Ingress:
             layer,
             serve=lambda data, flow: self.workers.run(data, flow),
             refuse=self.stateless.refuse_overload,
+            crashed=self._crashed,
         )
         """Sorts messages while more arrive than can be served."""
         self.workers = Workers(

@@ -73,7 +73,8 @@ _FREEING = (b"ACK ", b"BYE ", b"PRACK ", b"CANCEL ")
 log = logging.getLogger("sippet_gevent.core")
 
 
-Waiting = tuple[float, bytes, Flow, "tuple[bytes, Flow] | None"]
+Message = tuple[bytes, Flow]
+Waiting = tuple[float, bytes, Flow, "Message | None"]
 """A new request that waits: its arrival, the message, its flow, and its CANCEL if that has arrived.
 A plain tuple, because most of them are dropped."""
 
@@ -93,6 +94,7 @@ class Overload:
         layer: Has the transactions, limits, counters and clock.
         serve: `serve(data, flow)` carries a message to its transaction or core. Called in the hub.
         refuse: `refuse(data, flow, key)` answers a request with 503, without a transaction.
+        crashed: `crashed(error, data, flow)` takes an error that a message has caused in the hub.
     """
 
     def __init__(
@@ -101,9 +103,10 @@ class Overload:
         *,
         serve: Receive,
         refuse: Callable[[bytes, Flow, str], None],
+        crashed: Callable[[BaseException, bytes, Flow], None],
     ) -> None:
         self._layer = layer
-        self._serve, self._refuse = serve, refuse
+        self._serve, self._refuse, self._crashed = serve, refuse, crashed
         self._servers = layer.servers
         self._admission = layer.admission
         self._counters = layer.counters
@@ -225,7 +228,12 @@ class Overload:
 
     def take(self, data: bytes, flow: Flow) -> None:
         """Take a message that has just arrived, in the hub: set it aside, or pass it on."""
-        if self.set_aside(data, flow, self._arrival):
+        try:
+            if self.set_aside(data, flow, self._arrival):
+                return
+        except Exception as error:  # one that reaches the loop would end the reading of the socket
+            self._counters.received += 1
+            self._crashed(error, data, flow)
             return
         if not self._is_refreshing:
             self._pass(data, flow)
@@ -381,26 +389,19 @@ class Overload:
                 return
 
     def _refuse_one(
-        self,
-        key: str,
-        data: bytes,
-        flow: Flow,
-        now: float,
-        cancel: tuple[bytes, Flow] | None,
+        self, key: str, data: bytes, flow: Flow, now: float, cancel: Message | None
     ) -> None:
         self.refused += 1
-        self._refuse(data, flow, key)
+        try:
+            self._refuse(data, flow, key)
+        except Exception as error:  # as in take()
+            self._crashed(error, data, flow)
         self._budget -= self._now() - now
         if cancel is not None:
             self._pass(*cancel)
 
     def _drop(
-        self,
-        key: str,
-        data: bytes,
-        flow: Flow,
-        now: float,
-        cancel: tuple[bytes, Flow] | None = None,
+        self, key: str, data: bytes, flow: Flow, now: float, cancel: Message | None = None
     ) -> None:
         self._shed_at = now
         self._lost.add(key, 0, now)

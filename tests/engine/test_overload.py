@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pkgutil
 import socket as plain_socket
 import time
 
@@ -334,6 +335,32 @@ def test_request_in_an_unusual_spelling_is_refused_as_others_are(sip, caller, bu
     assert refused(busy) == 40 - len(busy.served) > 0
     if spelling not in ("TLS", "WebSocket"):  # their responses do not go to a UDP socket
         assert caller.statuses.count(503) == refused(busy)
+
+
+@pytest.mark.parametrize(
+    "module, name", [("stateless", "note_source"), ("overload", "may_refresh")]
+)
+def test_error_that_one_request_causes_in_overload_costs_that_request_alone(
+    sip, caller, busy, monkeypatch, module, name
+):
+    """An exception that reaches the loop stops the watcher of the socket for ever."""
+    module = f"sippet_gevent.engine.{module}.{name}"
+    real, failed = pkgutil.resolve_name(module), []
+
+    def fails_once(*arguments):
+        if not failed:
+            failed.append(True)
+            raise ValueError("a fault")
+        return real(*arguments)
+
+    monkeypatch.setattr(module, fails_once)
+    arrive(busy, *[caller.request("OPTIONS") for _ in range(40)])
+    settle(sip)
+    assert len(busy.engine.crashes) == 1
+    stats = busy.stats()
+    assert stats["dropped"] == {"internal_error": 1}
+    assert stats["received"] == 40 == len(caller.statuses) + 1
+    busy.engine.crashes.clear()
 
 
 def test_unusual_spelling_of_a_request_that_ends_something_does_not_wait(sip, caller, busy):

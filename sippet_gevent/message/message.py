@@ -26,7 +26,7 @@ from .identifiers import create_tag
 from .lines import safe
 from .mandatory import Mandatory
 from .parameters import Parameters
-from .scan import NAMES, USUAL, Line
+from .scan import NAMES, USUAL, Line, remember_names
 from .uri import URI, parse_uri
 
 # The fields that a response copies from its request (§8.2.6.2), and those that it copies if it
@@ -519,4 +519,8 @@ def register_header(
         raise InvalidValue(f"messages have an attribute {attribute} already: write another name")
     row: Header[Any] = Header(name, compact, kind, type)
     setattr(Message, attribute, row)
+    remember_names()
     return row
+
+
+remember_names()  # all rows above

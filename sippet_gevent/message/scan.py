@@ -51,8 +51,7 @@ CACHED_NAMES = 1024
 """Most spellings that are remembered, so that a peer with new names in each message gains
 nothing."""
 
-_known: dict[str, str] = {}  # the canonical spellings and compact forms of NAMES
-_spelled: dict[str, str] = {}  # those, and other spellings seen
+_spelled: dict[str, str] = {}  # those of NAMES, and others seen
 _USUAL_NAMES: set[str] = set()  # canonical spellings: those of NAMES, and others seen
 
 PROBLEMS = (
@@ -99,17 +98,24 @@ def canonical(name: str) -> str:
 
 def register_name(name: str, compact: str | None = None) -> None:
     """Make `name` the canonical spelling of its header field, and `compact` its compact form."""
-    NAMES[name.lower()] = _known[name] = name
+    NAMES[name.lower()] = name
     if compact:
-        NAMES[compact.lower()] = _known[compact] = name
-    _spelled.clear()
-    _spelled.update(_known)  # a peer that fills the rest with its names makes no others slower
+        NAMES[compact.lower()] = name
+    _spelled.clear()  # and know those of NAMES, before a peer fills the room with its own
+    _spelled.update(NAMES)
     _USUAL_NAMES.clear()
     _USUAL_NAMES.update(NAMES.values())
+    _spelled.update(zip(_USUAL_NAMES, _USUAL_NAMES))
     if c is not None:
         c.forget()
-        every = "".join([f"{spelling}:\r\n" for spelling in _known])
-        fastest(f"x\r\n{every}\r\n".encode(), len(_known), len(every))  # remembers them as above
+
+
+def remember_names() -> None:
+    """Let the C twin know the spellings of `NAMES`, too, once those that stand together are
+    registered."""
+    if c is not None:
+        every = "".join([f"{spelling}:\r\n" for spelling in _spelled])
+        fastest(f"x\r\n{every}\r\n".encode(), len(_spelled), len(every))
 
 
 def scan(data: bytes, max_lines: int, max_line: int) -> Scanned:

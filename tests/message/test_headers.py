@@ -19,7 +19,7 @@ from sippet_gevent.message.headers import Headers
 from sippet_gevent.message.message import Message, Request, register_header
 from sippet_gevent.message.parameters import Parameters
 from sippet_gevent.message.parser import parse
-from sippet_gevent.message.scan import NAMES
+from sippet_gevent.message.scan import NAMES, register_name, remember_names
 from sippet_gevent.message.uri import URI
 from sippet_gevent.message.via import Via
 
@@ -745,6 +745,8 @@ def register():
         del ROWS[row.name]
         for name in (row.name, row.compact):
             NAMES.pop((name or "").lower(), None)
+    register_name("Via", "v")  # forgets what was seen
+    remember_names()
 
 
 def test_registered_header_is_an_attribute_of_every_message(register):

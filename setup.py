@@ -5,6 +5,7 @@ builds without the extension.
 """
 
 import os
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -19,13 +20,21 @@ skip = os.environ.get("SIPPET_PUREPYTHON") or (
     sysconfig.get_config_var("Py_GIL_DISABLED") and not must_build
 )
 
-scan = Extension(
-    "sippet_gevent.message._speedups",
-    sources=["sippet_gevent/message/_speedups.c"],
-    define_macros=[("Py_LIMITED_API", "0x030A0000")],
-    py_limited_api=True,
-    optional=not must_build,
-)
+
+def extension(name: str) -> Extension:
+    """Return an optional extension: `name` is that of its module."""
+    return Extension(
+        name,
+        sources=[f"{name.replace('.', '/')}.c"],
+        define_macros=[("Py_LIMITED_API", "0x030A0000")],
+        py_limited_api=True,
+        optional=not must_build,
+    )
+
+
+extensions = [extension("sippet_gevent.message._speedups")]
+if sys.platform == "linux":
+    extensions.append(extension("sippet_gevent.transport.datagram._bursts"))
 
 # Optional parts of the library. sippet_gevent/extras.py names the extra when a package is missing.
 extras = {
@@ -101,7 +110,7 @@ setup(
     packages=find_packages(include=["sippet_gevent", "sippet_gevent.*"]),
     package_data={"sippet_gevent": ["py.typed", "command/sample.toml"]},
     include_package_data=False,
-    ext_modules=[] if skip else [scan],
+    ext_modules=[] if skip else extensions,
     options={} if skip else {"bdist_wheel": {"py_limited_api": "cp310"}},
     zip_safe=False,
 )

@@ -27,6 +27,14 @@ def ask_for(raw: _socket.socket, family: int) -> bool:
     return True
 
 
+def reported_by(ancillary: Ancillary) -> bytes | None:
+    """Return the kernel's report of the local address among these control messages, None without
+    one. It is the last of them."""
+    if not ancillary or ancillary[-1][0] == _socket.SOL_SOCKET:
+        return None
+    return ancillary[-1][2]
+
+
 def destination(info: bytes) -> str:
     """Return the local address that a datagram was sent to, from the kernel's report."""
     if len(info) == _IN6_PKTINFO:

@@ -14,14 +14,11 @@ from ...message.iana import TRANSPORTS
 from ...message.uri import bracketed
 from ..base import IGNORED, Address, Events, Flow, Receive, Transport
 from ..interfaces import WILDCARDS, Interfaces, Routes, SockAddr, is_link_local, sockaddr
-from . import pktinfo, stun
+from . import bursts, pktinfo, stun
 from .error_queue import ErrorQueue
-from .receive_report import ANCILLARY, ReceiveReport
+from .receive_report import ReceiveReport
 from .send_queue import Ancillary, SendQueue
 from .stun_agent import StunAgent
-
-DATAGRAM = 65535
-"""Bytes asked of each read. No UDP payload is longer, so none is ever truncated."""
 
 BURST = 64
 """Datagrams read before the loop may check its timers. 64 datagrams take a millisecond or two."""
@@ -220,14 +217,13 @@ class UDP(Transport):
         self._scope = bound[3] if len(bound) > 2 else 0
         self.is_wildcard = self.local[0] in WILDCARDS
         self._interfaces = Interfaces(self.local[0])
-        self._recvfrom, self._recvmsg = raw.recvfrom, raw.recvmsg
         self._receive, self.events = receive, events
         loop = gevent.get_hub().loop
         self.queue.open(raw, loop, self.lines)
         self.stun_agent.lines = self.lines
         self._reader = loop.io(raw.fileno(), 1)
         self._reports_local = reports_local
-        self._reader.start(self._readable_anywhere if reports_local else self._readable)
+        self._reader.start(self._readable)
 
     def stop(self) -> None:
         if self._socket is None:
@@ -245,89 +241,45 @@ class UDP(Transport):
     # ---- receiving
 
     def _readable(self) -> None:
-        if self._take is not None:
-            self._read_overloaded()
+        """Read a burst. While the stack is overloaded, read all that waits, up to SORTED datagrams:
+        then the receiver only sorts new requests."""
+        if self._take is None:
+            self._read(self._burst, MEASURED)
             return
-        recvfrom, receive = self._recvfrom, self._receive
+        for _ in range(SORTED // BURST):
+            if not self._read(BURST, 0):
+                return
+
+    def _read(self, most: int, measured: int) -> bool:
+        """Read `most` datagrams at most, and measure the wait of the one of that index. False if no
+        more wait, or the transport has stopped."""
+        raw, receive = self._socket, self._take or self._receive
+        if raw is None:
+            return False
+        messages, ancillary, error = bursts.fastest(raw, most, measured, self._reports_local)
         flows, below_text = self._flows, stun.BELOW_TEXT
-        for done in range(self._burst):
-            try:
-                if done == MEASURED and self._is_reported:
-                    data, ancillary, _, address = self._recvmsg(DATAGRAM, ANCILLARY)
-                    receive = self._measure(ancillary)
-                else:
-                    data, address = recvfrom(DATAGRAM)
-            except BlockingIOError:
-                self._was_emptied = True
-                if not done:  # the loop has found errors to read, not datagrams
-                    self.errors.take()
-                return
-            except OSError:  # reported in place of a datagram
-                self.read_errors += not self.errors.take()
-                return
-            if data < below_text and self.stun_agent.take(
-                data, flows.get(address) or self._flow(address)
-            ):
-                continue
-            receive(data, flows.get(address) or self._flow(address))
-            if self._socket is None:  # the receiver has stopped us
-                return
-
-    def _readable_anywhere(self) -> None:
-        """Read as _readable() does, with the local address of each datagram."""
-        if self._take is not None:
-            self._read_overloaded()
-            return
-        recvmsg, receive, below_text = self._recvmsg, self._receive, stun.BELOW_TEXT
-        for done in range(self._burst):
-            try:
-                data, ancillary, _, address = recvmsg(DATAGRAM, ANCILLARY)
-            except BlockingIOError:
-                self._was_emptied = True
-                if not done:  # the loop has found errors to read, not datagrams
-                    self.errors.take()
-                return
-            except OSError:  # reported in place of a datagram
-                self.read_errors += not self.errors.take()
-                return
-            if done == MEASURED and self._is_reported:
+        for index, (data, address, local) in enumerate(messages):
+            if index == measured and ancillary is not None and self._is_reported:
                 receive = self._measure(ancillary)
-            flow = self._flow_of(address, ancillary)
-            if data < below_text and self.stun_agent.take(data, flow):
-                continue
-            receive(data, flow)
-            if self._socket is None:  # the receiver has stopped us
-                return
-
-    def _read_overloaded(self) -> None:
-        """Read all that waits, up to SORTED datagrams. The receiver only sorts new requests."""
-        receive, below_text = self._receive, stun.BELOW_TEXT
-        anywhere = self._reports_local
-        for done in range(SORTED):
-            ancillary: Ancillary = []
-            try:
-                if anywhere or not done % BURST:
-                    data, ancillary, _, address = self._recvmsg(DATAGRAM, ANCILLARY)
-                    if not done % BURST:
-                        receive = self._measure(ancillary)
-                else:
-                    data, address = self._recvfrom(DATAGRAM)
-            except BlockingIOError:
-                self._was_emptied = True
-                return
-            except OSError:  # reported in place of a datagram
-                self.read_errors += not self.errors.take()
-                return
             flow = (
-                self._flow_of(address, ancillary)
-                if anywhere
-                else self._flows.get(address) or self._flow(address)
+                flows.get(address) or self._flow(address)
+                if local is None
+                else flows.get((address, local)) or self._flow_here(address, local)
             )
             if data < below_text and self.stun_agent.take(data, flow):
                 continue
             receive(data, flow)
             if self._socket is None:  # the receiver has stopped us
-                return
+                return False
+        if not error:
+            return True
+        if error not in bursts.EMPTY:  # reported in place of a datagram
+            self.read_errors += not self.errors.take()
+            return False
+        self._was_emptied = True
+        if not messages:  # the loop has found errors to read, not datagrams
+            self.errors.take()
+        return False
 
     def _measure(self, ancillary: Ancillary) -> Receive:
         """Report how long a datagram has waited, and return what takes it and those behind it."""
@@ -361,30 +313,20 @@ class UDP(Transport):
         flow = flows[address] = UDPFlow(self, address)
         return flow
 
-    def _flow_of(self, address: SockAddr, ancillary: Ancillary) -> UDPFlow:
-        """Return the flow of a datagram, by its control messages. That of the local address is the
-        last one."""
-        if not ancillary or ancillary[-1][0] == _socket.SOL_SOCKET:
-            return self._flows.get(address) or self._flow(address)
-        key = (address, ancillary[-1][2])
-        return self._flows.get(key) or self._flow_here(address, key)
-
-    def _flow_here(self, address: SockAddr, key: FlowKey) -> UDPFlow:
-        """Return the flow of a datagram that arrived at one of our addresses. Answers leave from
-        that address."""
+    def _flow_here(self, address: SockAddr, info: bytes) -> UDPFlow:
+        """Return the flow of a datagram that arrived at one of our addresses, by the kernel's
+        report. Answers leave from that address."""
         flow = self._flows.get(address) or self._flow(address)
-        info = key[1]
-        if isinstance(info, bytes):
-            host = pktinfo.destination(info)
-            try:
-                usual = self._routes.source(address)
-            except TransportError:
-                usual = ""
-            if host != usual:
-                flow = PinnedFlow(self, address, host)
-            if len(self._flows) >= FLOWS:
-                self._flows.clear()
-            self._flows[key] = flow
+        host = pktinfo.destination(info)
+        try:
+            usual = self._routes.source(address)
+        except TransportError:
+            usual = ""
+        if host != usual:
+            flow = PinnedFlow(self, address, host)
+        if len(self._flows) >= FLOWS:
+            self._flows.clear()
+        self._flows[address, info] = flow
         return flow
 
     def connect(self, address: Address, *, name: str | None = None) -> UDPFlow:

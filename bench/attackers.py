@@ -4,13 +4,16 @@
 
 They are few and slow on purpose, because they are to delay the loop, not to use up the machine. A
 closed peer connects again. Those that open and close connections do so one at a time, without a
-pause.
+pause. Only floods are fast: they send datagrams at a rate, from another address than the good
+peers, or from an address of its own for each datagram (root).
 """
 
 import argparse
 import itertools
 import random
+import struct
 import sys
+import time
 
 import gevent
 from gevent import socket, ssl
@@ -110,7 +113,74 @@ def relayed(port, host):
             gevent.sleep(1 / NAMES_RATE)
 
 
+SLOT = 0.002  # seconds between two bursts of a flood
+FLOODER = "127.0.0.66"
+
+
+def flood(port, rate, make):
+    """Send datagrams of make() at this rate, and read no answers."""
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.bind((FLOODER, 0))
+        sock.connect(("127.0.0.1", port))
+        at_rate(rate, lambda: sock.send(make(sock)))
+
+
+def at_rate(rate, send):
+    began, sent = time.monotonic(), 0
+    while True:
+        due = int((time.monotonic() - began) * rate) - sent
+        if due > rate:  # this machine is too slow for the rate: do not catch up
+            began, sent, due = time.monotonic(), 0, 0
+        for _ in range(due):
+            try:
+                send()
+            except OSError:  # ICMP errors, and a full buffer
+                pass
+        sent += due
+        gevent.sleep(SLOT)
+
+
+def unacknowledged(port):
+    """Send 60 INVITEs a second, and acknowledge no answer."""
+    flood(port, 60, lambda sock: request("INVITE", sock, "UDP"))
+
+
+def garbage(port):
+    """Send 50,000 datagrams a second that are not SIP."""
+    flood(port, 50_000, lambda sock: b"\x01\x02 not a message %d" % next(numbers))
+
+
+def requests(port):
+    """Send 50,000 valid OPTIONS a second."""
+    flood(port, 50_000, lambda sock: request("OPTIONS", sock, "UDP"))
+
+
+def sources(port):
+    """Send 30,000 valid OPTIONS a second, each from another address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
+        chance = random.Random(1)
+
+        def send():
+            number = next(numbers)
+            host = f"127.{chance.randrange(1, 255)}.{chance.randrange(256)}.{number % 254 + 1}"
+            data = REQUEST.format(
+                method="OPTIONS", host="127.0.0.1", via="UDP", port=5060, number=number
+            ).encode()
+            udp = struct.pack("!HHHH", 5060, port, 8 + len(data), 0) + data
+            ip = struct.pack(
+                "!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, socket.IPPROTO_UDP, 0,
+                socket.inet_aton(host), socket.inet_aton("127.0.0.1"),
+            )  # fmt: skip
+            sock.sendto(ip + udp, ("127.0.0.1", 0))
+
+        at_rate(30_000, send)
+
+
 ATTACKS = {
+    "unacknowledged": unacknowledged,
+    "garbage": garbage,
+    "requests": requests,
+    "sources": sources,
     "stalled": stalled,
     "half-shaken": half_shaken,
     "handshakes": handshakes,

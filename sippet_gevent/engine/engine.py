@@ -137,6 +137,10 @@ class Engine(TransactionLayer):
         """Take a transport's report of how long a message has waited; see Events."""
         return self.ingress.waited(transport, seconds, stands=stands)
 
+    def is_noise(self, data: bytes, flow: Flow) -> bool:
+        """Take a datagram without a line break; see Events."""
+        return self.ingress.is_noise(data, flow)
+
     def add_observation(self, observation: Observation[Flow]) -> None:
         """Tell an observer of each message from now on."""
         tap = self.tap or Tap(self.clock.now, self.counters.lines)

@@ -31,7 +31,7 @@ from .layer import TransactionLayer
 from .merged import merge_key, refusal_of_copy
 from .overload import Overload
 from .received_rport import note_source
-from .stateless import TAG_LENGTH, Stateless
+from .stateless import TAG_LENGTH, Stateless, bad
 from .users import ClientRecord, ServerRecord
 
 Accept = Callable[[bytes, Flow], "bool | str"]
@@ -91,6 +91,22 @@ class Ingress:
         overloaded."""
         take = self.overload.waited(transport, seconds, stands=stands)
         return take if take is None or self.accept is None else self._take_accepted
+
+    def is_noise(self, data: bytes, flow: Flow) -> bool:
+        """Count and drop a datagram without a line break, in the hub, while so many arrive that no
+        log line tells of it. False if it must be taken as a message."""
+        counters = self._counters
+        reason = bad(data)
+        if (
+            self.accept is not None  # the filter sees each
+            or self._layer.tap is not None
+            or not data.strip(b"\0 ")  # receive() knows keep-alives
+            or not counters.lines.leaves_out(reason, self._now())
+        ):
+            return False
+        counters.received += 1
+        counters.dropped[reason] = counters.dropped.get(reason, 0) + 1
+        return True
 
     def _take_accepted(self, data: bytes, flow: Flow) -> None:
         self._receive_accepted(data, flow, self.overload.take)

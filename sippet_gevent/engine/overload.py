@@ -8,7 +8,6 @@ has been done. All times are parts of T1, because after T1 a client sends its re
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +21,7 @@ from ..transaction.keys import server_key
 from ..transport.base import Flow, Receive
 from .admission import RefusedLately
 from .layer import TransactionLayer
+from .queue import Message, NewRequests
 from .refreshes import Refreshes
 from .stateless import OVERLOAD
 from .thinning import Thinning
@@ -73,19 +73,13 @@ _FREEING = (b"ACK ", b"BYE ", b"PRACK ", b"CANCEL ")
 log = logging.getLogger("sippet_gevent.core")
 
 
-Message = tuple[bytes, Flow]
-Waiting = tuple[float, bytes, Flow, "Message | None"]
-"""A new request that waits: its arrival, the message, its flow, and its CANCEL if that has arrived.
-A plain tuple, because most of them are dropped."""
-
-
 class Overload:
     """Sorts messages while more new requests arrive than the process can serve.
 
     * Responses, requests with a To tag, ACK, BYE, CANCEL, refreshes of registrations and
       retransmissions of what is being served are passed on in the order of their arrival.
-    * Of new requests the newest is served first. Its sender still waits, and has not sent it
-      again.
+    * Of new requests those of each source take turns, and the newest is served first: its sender
+      still waits, and has not sent it again.
     * A new request that has waited for PATIENCE gets 503 with Retry-After. If refusals have used up
       their share of the time, it is dropped. Its sender repeats it after T1, and gets 503 then, or
       is served if the overload has ended.
@@ -118,8 +112,8 @@ class Overload:
         """True in any state but Normal."""
         self.sorts = False
         """True if messages that arrive by connections must be given to set_aside()."""
-        self.waiting: OrderedDict[str, Waiting] = OrderedDict()
-        """New requests that wait, by the key of their transaction, oldest first."""
+        self.waiting = NewRequests(layer.sources)
+        """New requests that wait."""
         self.delay = 0.0
         """Seconds that the last message measured has waited in the kernel."""
         self.periods = 0
@@ -200,7 +194,7 @@ class Overload:
         now = self._now()
         delay = self.delay if now - self._measured < self._standing else 0.0
         if self.waiting:
-            delay = max(delay, now - next(iter(self.waiting.values()))[0])
+            delay = max(delay, now - self.waiting.oldest()[1][0])
         return self._thinning.follow(now, delay)
 
     def _begin(self, now: float) -> None:
@@ -293,14 +287,15 @@ class Overload:
                 self._drop(key, data, flow, now)
             return True
         cancel = None
-        before = self.waiting.pop(key, None)
+        before = self.waiting.pop(key)
         if before is not None:
             self._counters.received += 1
             self._counters.absorbed += 1
             cancel = before[3]
-        self.waiting[key] = (self._now() if arrival is None else arrival, data, flow, cancel)
+        self.waiting.put(key, self._now() if arrival is None else arrival, data, flow, cancel)
         if len(self.waiting) > WAITING:
-            oldest, (_, data, flow, cancel) = self.waiting.popitem(last=False)
+            oldest, (_, data, flow, cancel, _) = self.waiting.oldest()
+            self.waiting.pop(oldest)
             self._drop(oldest, data, flow, self._now(), cancel)
         if not self._is_scheduled:
             self._schedule()
@@ -309,14 +304,15 @@ class Overload:
     def _set_cancel_aside(self, key: str, data: bytes, flow: Flow) -> bool:
         """Keep a CANCEL behind its INVITE that waits, and let that be next. False if none does."""
         invite = key[: -len("CANCEL")] + "INVITE"
-        request = self.waiting.pop(invite, None)
+        request = self.waiting.pop(invite)
         if request is None:
             return False
-        _, waiting, its_flow, before = request
+        _, waiting, its_flow, before, _ = request
         if before is not None:
             self._counters.received += 1
             self._counters.absorbed += 1
-        self.waiting[invite] = (self._now(), waiting, its_flow, (data, flow))
+        self.waiting.put(invite, self._now(), waiting, its_flow, (data, flow))
+        self.waiting.prefer(invite)
         return True
 
     def _pass(self, data: bytes, flow: Flow) -> None:
@@ -350,11 +346,11 @@ class Overload:
         for _ in range(TURN if self.delay < self._late else 1):
             if not waiting or now >= until:
                 break
-            key, request = waiting.popitem()
-            arrival, data, flow, cancel = request
-            if now - arrival >= self._patience:
-                waiting[key] = request
+            turn = waiting.next(now - self._patience)
+            if turn is None:
                 break
+            key, (_, data, flow, cancel, _) = turn
+            waiting.pop(key)
             admission.admits = True
             try:
                 self._pass(data, flow)
@@ -373,17 +369,16 @@ class Overload:
         """Refuse or drop requests that have waited for PATIENCE, the oldest first."""
         waiting = self.waiting
         while waiting:
-            key = next(iter(waiting))
-            arrival, data, flow, cancel = waiting[key]
+            key, (arrival, data, flow, cancel, _) = waiting.oldest()
             waited = now - arrival
             if waited < self._patience or now >= until:
                 return
             if self._budget > 0:
-                del waiting[key]
+                waiting.pop(key)
                 self._refuse_one(key, data, flow, now, cancel)
                 now = self._now()
             elif not flow.transport.reliable or waited >= self._longest:
-                del waiting[key]
+                waiting.pop(key)
                 self._drop(key, data, flow, now, cancel)
             else:
                 return
@@ -431,7 +426,8 @@ class Overload:
     def stop(self) -> None:
         """Forget the requests that wait, and the overload: the stack may be started again."""
         while self.waiting:
-            key, (_, data, flow, cancel) = self.waiting.popitem()
+            key, (_, data, flow, cancel, _) = self.waiting.oldest()
+            self.waiting.pop(key)
             self._drop(key, data, flow, self._now())
             if cancel is not None:
                 self._drop(key, *cancel, self._now())

@@ -30,6 +30,11 @@ _UNAVAILABLE = "SIP/2.0 503 Service Unavailable\r\nRetry-After: "
 _ECHOED = frozenset(("Via", "From", "To", "Call-ID", "CSeq"))
 
 
+def bad(data: bytes) -> str:
+    """Return the name under which broken bytes without an answer are counted."""
+    return "bad_response" if data[:4] == b"SIP/" else "bad_message"
+
+
 class Stateless:
     """Answers requests without a transaction.
 
@@ -61,8 +66,7 @@ class Stateless:
         request = error.request
         now = self._now()
         if request is None or request.method == "ACK" or "Via" not in request.headers:
-            reason = "bad_response" if data[:4] == b"SIP/" else "bad_message"
-            self._counters.drop(reason, flow, now, detail=error)
+            self._counters.drop(bad(data), flow, now, detail=error)
         elif not self._errors.take(flow.remote[0], now):
             self._counters.drop("too_many_errors", flow, now, request, detail=error)
         else:

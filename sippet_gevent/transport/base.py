@@ -230,6 +230,17 @@ class Events(Protocol):
             waits.
         """
 
+    def is_noise(self, data: bytes, flow: Flow) -> bool:
+        """Take a datagram without a line break, which is no message. Call it in the hub.
+
+        Args:
+            data: The datagram.
+            flow: Its flow.
+
+        Returns:
+            True if it is one of many, and is counted. Otherwise give it to `receive`.
+        """
+
 
 class _Ignored:
     """Ignored events, for a transport that is started without an engine."""
@@ -245,6 +256,9 @@ class _Ignored:
 
     def waited(self, transport: Transport, seconds: float, *, stands: bool) -> Receive | None:
         return None
+
+    def is_noise(self, data: bytes, flow: Flow) -> bool:
+        return False
 
 
 IGNORED: Events = _Ignored()

@@ -6,8 +6,9 @@ import logging
 import time
 
 import pytest
+from gevent import socket
 
-from sippet_gevent import Limits, ParseError
+from sippet_gevent import Limits, ParseError, Stack
 from sippet_gevent.message.parser import ParserLimits, parse
 from sippet_gevent.transport.memory import MemoryTransport
 
@@ -340,3 +341,39 @@ def test_64_kib_of_unreadable_lines_that_an_answer_needs_take_no_time(line):
         return time.process_time() - start
 
     assert min(seconds() for _ in range(5)) < 0.03
+
+
+# ---- noise: datagrams without a line break
+
+
+NOISE = [b"\x01\x02 noise", b"hello", b"SIP/2.0 200 OK", b"\0\0\0\0", b""]
+FEW = 30
+"""Datagrams of each kind: more than have a log line of their own."""
+
+
+@pytest.mark.parametrize("seen", ["by nobody", "by a filter", "by an observer"])
+def test_noise_is_counted_however_cheaply_it_is_dropped(caplog, seen):
+    shown = []
+
+    def accept(data, flow):
+        shown.append(data)
+        return True
+
+    stack = Stack("udp:127.0.0.1:0", accept=accept if seen == "by a filter" else None)
+    stack.on("OPTIONS")(lambda request, tx: 200)
+    if seen == "by an observer":
+        stack.tap(lambda passage: shown.append(passage.data))
+    with stack, socket.socket(type=socket.SOCK_DGRAM) as peer:
+        peer.settimeout(10)
+        peer.connect(("127.0.0.1", int(stack.addresses[0].rpartition(":")[2])))
+        for _ in range(FEW):
+            for data in NOISE:
+                peer.send(data)
+        peer.send(GOOD % (1, 1))
+        assert peer.recv(2000).startswith(b"SIP/2.0 200 ")
+        stats = stack.stats()
+    assert stats["dropped"] == {"bad_message": 2 * FEW, "bad_response": FEW, "keepalive": 2 * FEW}
+    assert stats["received"] == len(NOISE) * FEW + 1
+    assert seen == "by nobody" or shown.count(b"hello") == FEW
+    lines = [line for line in caplog.messages if line.startswith("message dropped")]
+    assert 0 < len(lines) <= 20

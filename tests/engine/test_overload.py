@@ -6,11 +6,12 @@ import logging
 import pkgutil
 import socket as plain_socket
 import time
+import types
 
 import gevent
 import pytest
 
-from sippet_gevent import Location, Registrar, Stack
+from sippet_gevent import Limits, Location, Registrar, Stack
 from sippet_gevent.engine import overload as overload_module
 from sippet_gevent.engine.overload import (
     NORMAL,
@@ -19,6 +20,8 @@ from sippet_gevent.engine.overload import (
     SHEDDING,
     STANDING,
 )
+from sippet_gevent.engine.queue import NewRequests
+from sippet_gevent.engine.sources import Sources
 from sippet_gevent.transport.memory import MemoryTransport
 
 from ..core.wire import Peer
@@ -292,6 +295,83 @@ def test_retransmission_of_a_waiting_request_takes_its_place(sip, caller, busy):
     settle(sip)
     assert busy.served == [one.call_id, two.call_id]
     assert busy.stats()["absorbed"] == 1
+
+
+@pytest.mark.rfc("6357 7")
+def test_sources_take_turns_and_one_that_floods_keeps_out_nobody(sip, caller, busy):
+    busy.overload._is_scheduled = True
+    flood = [caller.request("OPTIONS") for _ in range(500)]
+    others = [caller.request("OPTIONS") for _ in range(5)]
+    arrive(busy, *flood[:300], host="10.0.0.66")
+    for number, request in enumerate(others):
+        arrive(busy, request, host=f"10.0.0.{number + 1}")
+    arrive(busy, *flood[300:], host="10.0.0.66")
+    busy.overload._schedule()
+    settle(sip)
+    served = busy.served
+    assert {each.call_id for each in others} <= set(served[:6])
+    assert served[0] == others[-1].call_id  # the one that came last
+    assert flood[-1].call_id in served[:6]  # has its turn, and no more
+    assert len(served) < 300
+
+
+@pytest.mark.rfc("6357 7")
+@pytest.mark.parametrize("many", ["2001:db8::{:x}", "10.0.0.66"])
+def test_source_is_an_ipv4_address_or_an_ipv6_network(many):
+    queue = NewRequests(Sources(Limits()))
+    for number in range(1, 9):
+        put(queue, f"many {number}", many.format(number))
+    put(queue, "one", "2001:db8:0:1::1" if ":" in many else "10.0.0.1")
+    assert turns(queue)[:3] == ["one", "many 8", "many 7"]
+
+
+def test_source_has_its_next_turn_after_all_others():
+    queue = NewRequests(Sources(Limits()))
+    for source in "ab":
+        for number in range(3):
+            put(queue, f"{source}{number}", source)
+    put(queue, "c0", "c")
+    assert turns(queue, 3) == ["c0", "b2", "a2"]
+    put(queue, "a3", "a")  # keeps its place
+    put(queue, "c1", "c")  # has come anew
+    assert turns(queue) == ["c1", "b1", "a3", "b0", "a1", "a0"]
+    assert len(queue) == 0 and not queue._by_source
+
+
+def test_network_that_is_exempt_has_a_turn_for_each_request():
+    queue = NewRequests(Sources(Limits(exempt=("192.0.2.0/24",))))
+    for number in range(3):
+        put(queue, f"trunk {number}", "192.0.2.1")
+    put(queue, "phone", "10.0.0.1")
+    assert turns(queue) == ["phone", "trunk 2", "trunk 1", "trunk 0"]
+
+
+def test_request_that_has_waited_too_long_has_no_turn_and_blocks_no_other():
+    queue = NewRequests(Sources(Limits()))
+    put(queue, "fresh", "a", arrival=2.0)
+    for number in range(20):
+        put(queue, f"old {number}", f"b{number}", arrival=1.0)
+    key, _ = queue.next(1.5)
+    assert key == "fresh"
+    queue.pop(key)
+    assert queue.next(1.5) is None
+    assert queue.oldest()[0] == "old 0"
+
+
+def put(queue, key, host, arrival=0.0):
+    """Add a request from this host to a queue."""
+    flow = types.SimpleNamespace(remote=(host, 5060))
+    queue.put(key, arrival, b"", flow, None)
+
+
+def turns(queue, most=99):
+    """Serve requests of a queue; return their keys in order."""
+    served = []
+    while len(queue) and len(served) < most:
+        key, _ = queue.next(-1.0)
+        queue.pop(key)
+        served.append(key)
+    return served
 
 
 ODD = {

@@ -52,6 +52,10 @@ class Point:
     def waited(self, transport, seconds, *, stands):
         """Take no report of waiting: there is no overload."""
 
+    def is_noise(self, data, flow):
+        """Take each datagram as a message."""
+        return False
+
     def note(self):
         self.in_hub.append(gevent.getcurrent() is gevent.get_hub())
         self.happened.set()

@@ -268,6 +268,8 @@ class UDP(Transport):
             )
             if data < below_text and self.stun_agent.take(data, flow):
                 continue
+            if b"\n" not in data and self.events.is_noise(data, flow):
+                continue
             receive(data, flow)
             if self._socket is None:  # the receiver has stopped us
                 return False

@@ -1,0 +1,99 @@
+"""NewRequests: new requests that wait while a stack is overloaded, and whose turn it is, RFC 6357
+§7.
+
+The sources take turns, so that one source with many requests does not keep out the others. A source
+that has just come is next. Of one source the newest request is next: its sender still waits, and
+has not sent it again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import lru_cache
+
+from ..runtime.rates import source_of
+from ..transport.base import Flow
+from .sources import Sources
+
+SOURCES = 64
+"""Most sources that are asked for a request that has not waited too long. The others are asked at
+the next turn."""
+
+Message = tuple[bytes, Flow]
+Waiting = tuple[float, bytes, Flow, "Message | None", str]
+"""A new request that waits: its arrival, the message, its flow, its CANCEL if that has arrived, and
+its source. A plain tuple, because most of them are dropped."""
+
+_source_of_ipv6 = lru_cache(10_000)(source_of)
+
+
+class NewRequests:
+    """New requests that wait, by the key of their transaction.
+
+    Args:
+        sources: Knows the networks that share nothing with others (`Limits.exempt`). Each request
+            from there counts as a source.
+    """
+
+    __slots__ = ("_by_key", "_by_source", "_sources")
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._by_key: OrderedDict[str, Waiting] = OrderedDict()  # oldest first
+        self._by_source: OrderedDict[str, dict[str, None]] = OrderedDict()  # the last is next
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def put(
+        self, key: str, arrival: float, data: bytes, flow: Flow, cancel: Message | None
+    ) -> None:
+        """Add a request."""
+        host = flow.remote[0]
+        if self._sources.is_exempt(host):
+            source = key
+        else:
+            source = _source_of_ipv6(host) if ":" in host else host
+        self._by_key[key] = (arrival, data, flow, cancel, source)
+        keys = self._by_source.get(source)
+        if keys is None:
+            self._by_source[source] = {key: None}
+        else:
+            keys[key] = None
+
+    def pop(self, key: str) -> Waiting | None:
+        """Remove a request, and return it; None if it does not wait."""
+        request = self._by_key.pop(key, None)
+        if request is not None:
+            source = request[4]
+            keys = self._by_source[source]
+            last, _ = keys.popitem()  # leaves no hole that the next look must pass over
+            if last != key:
+                keys[last] = None
+                del keys[key]
+            if not keys:
+                del self._by_source[source]
+        return request
+
+    def next(self, since: float) -> tuple[str, Waiting] | None:
+        """Return the request whose turn it is, and let its source be the last from now on. It stays
+        until pop(). Requests that have arrived before `since` have no turn; None if there are no
+        others."""
+        by_source = self._by_source
+        for _ in range(min(len(by_source), SOURCES)):
+            source = next(reversed(by_source))
+            by_source.move_to_end(source, last=False)
+            key = next(reversed(by_source[source]))
+            request = self._by_key[key]
+            if request[0] > since:
+                return key, request
+        return None
+
+    def prefer(self, key: str) -> None:
+        """Let the newest request of the source of this one be next."""
+        self._by_source.move_to_end(self._by_key[key][4])
+
+    def oldest(self) -> tuple[str, Waiting]:
+        """Return the request that has waited longest. It stays until pop()."""
+        key = next(iter(self._by_key))
+        return key, self._by_key[key]

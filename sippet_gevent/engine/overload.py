@@ -194,7 +194,7 @@ class Overload:
         now = self._now()
         delay = self.delay if now - self._measured < self._standing else 0.0
         if self.waiting:
-            delay = max(delay, now - self.waiting.oldest()[1][0])
+            delay = max(delay, now - next(iter(self.waiting.requests.values()))[0])
         return self._thinning.follow(now, delay)
 
     def _begin(self, now: float) -> None:
@@ -294,7 +294,7 @@ class Overload:
             cancel = before[3]
         self.waiting.put(key, self._now() if arrival is None else arrival, data, flow, cancel)
         if len(self.waiting) > WAITING:
-            oldest, (_, data, flow, cancel, _) = self.waiting.oldest()
+            oldest, (_, data, flow, cancel, _) = next(iter(self.waiting.requests.items()))
             self.waiting.pop(oldest)
             self._drop(oldest, data, flow, self._now(), cancel)
         if not self._is_scheduled:
@@ -346,11 +346,10 @@ class Overload:
         for _ in range(TURN if self.delay < self._late else 1):
             if not waiting or now >= until:
                 break
-            turn = waiting.next(now - self._patience)
-            if turn is None:
+            request = waiting.take(now - self._patience)
+            if request is None:
                 break
-            key, (_, data, flow, cancel, _) = turn
-            waiting.pop(key)
+            _, data, flow, cancel, _ = request[1]
             admission.admits = True
             try:
                 self._pass(data, flow)
@@ -367,9 +366,10 @@ class Overload:
 
     def _clear(self, now: float, until: float) -> None:
         """Refuse or drop requests that have waited for PATIENCE, the oldest first."""
-        waiting = self.waiting
-        while waiting:
-            key, (arrival, data, flow, cancel, _) = waiting.oldest()
+        waiting, requests = self.waiting, self.waiting.requests
+        while requests:
+            key = next(iter(requests))
+            arrival, data, flow, cancel, _ = requests[key]
             waited = now - arrival
             if waited < self._patience or now >= until:
                 return
@@ -426,7 +426,7 @@ class Overload:
     def stop(self) -> None:
         """Forget the requests that wait, and the overload: the stack may be started again."""
         while self.waiting:
-            key, (_, data, flow, cancel, _) = self.waiting.oldest()
+            key, (_, data, flow, cancel, _) = next(iter(self.waiting.requests.items()))
             self.waiting.pop(key)
             self._drop(key, data, flow, self._now())
             if cancel is not None:

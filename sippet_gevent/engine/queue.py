@@ -35,26 +35,27 @@ class NewRequests:
             from there counts as a source.
     """
 
-    __slots__ = ("_by_key", "_by_source", "_sources")
+    __slots__ = ("_by_source", "_sources", "requests")
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
-        self._by_key: OrderedDict[str, Waiting] = OrderedDict()  # oldest first
+        self.requests: OrderedDict[str, Waiting] = OrderedDict()
+        """All that wait, oldest first. Only the methods add and remove any."""
         self._by_source: OrderedDict[str, dict[str, None]] = OrderedDict()  # the last is next
 
     def __len__(self) -> int:
-        return len(self._by_key)
+        return len(self.requests)
 
     def put(
         self, key: str, arrival: float, data: bytes, flow: Flow, cancel: Message | None
     ) -> None:
         """Add a request."""
-        host = flow.remote[0]
-        if self._sources.is_exempt(host):
+        source = flow.remote[0]
+        if ":" in source:
+            source = _source_of_ipv6(source)
+        if self._sources.exempts and self._sources.is_exempt(flow.remote[0]):
             source = key
-        else:
-            source = _source_of_ipv6(host) if ":" in host else host
-        self._by_key[key] = (arrival, data, flow, cancel, source)
+        self.requests[key] = (arrival, data, flow, cancel, source)
         keys = self._by_source.get(source)
         if keys is None:
             self._by_source[source] = {key: None}
@@ -63,37 +64,34 @@ class NewRequests:
 
     def pop(self, key: str) -> Waiting | None:
         """Remove a request, and return it; None if it does not wait."""
-        request = self._by_key.pop(key, None)
+        request = self.requests.pop(key, None)
         if request is not None:
-            source = request[4]
-            keys = self._by_source[source]
-            last, _ = keys.popitem()  # leaves no hole that the next look must pass over
-            if last != key:
-                keys[last] = None
-                del keys[key]
+            keys = self._by_source[request[4]]
+            del keys[key]
             if not keys:
-                del self._by_source[source]
+                del self._by_source[request[4]]
         return request
 
-    def next(self, since: float) -> tuple[str, Waiting] | None:
-        """Return the request whose turn it is, and let its source be the last from now on. It stays
-        until pop(). Requests that have arrived before `since` have no turn; None if there are no
-        others."""
+    def take(self, since: float) -> tuple[str, Waiting] | None:
+        """Remove and return the request whose turn it is. Then its source is the last.
+
+        Requests that have arrived before `since` have no turn. None if there are no others.
+        """
         by_source = self._by_source
         for _ in range(min(len(by_source), SOURCES)):
             source = next(reversed(by_source))
+            keys = by_source[source]
+            key, _ = keys.popitem()
+            if self.requests[key][0] > since:
+                if keys:
+                    by_source.move_to_end(source, last=False)
+                else:
+                    del by_source[source]
+                return key, self.requests.pop(key)
+            keys[key] = None
             by_source.move_to_end(source, last=False)
-            key = next(reversed(by_source[source]))
-            request = self._by_key[key]
-            if request[0] > since:
-                return key, request
         return None
 
     def prefer(self, key: str) -> None:
         """Let the newest request of the source of this one be next."""
-        self._by_source.move_to_end(self._by_key[key][4])
-
-    def oldest(self) -> tuple[str, Waiting]:
-        """Return the request that has waited longest. It stays until pop()."""
-        key = next(iter(self._by_key))
-        return key, self._by_key[key]
+        self._by_source.move_to_end(self.requests[key][4])

@@ -24,7 +24,7 @@ class Sources:
         limits: The limits of the stack.
     """
 
-    __slots__ = ("_cached", "_exempt", "_least", "_sweep_at", "transactions")
+    __slots__ = ("_cached", "_exempt", "_least", "_sweep_at", "exempts", "transactions")
 
     def __init__(self, limits: Limits) -> None:
         self.transactions: dict[str, int] = {}
@@ -38,6 +38,8 @@ class Sources:
         self._exempt: list[IPv4Network | IPv6Network] = [
             ip_network(network) for network in limits.exempt
         ]
+        self.exempts = bool(self._exempt)
+        """True if any network is exempt."""
         self._cached: dict[str, bool] = {}
 
     def limit_of(

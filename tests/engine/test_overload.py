@@ -351,11 +351,9 @@ def test_request_that_has_waited_too_long_has_no_turn_and_blocks_no_other():
     put(queue, "fresh", "a", arrival=2.0)
     for number in range(20):
         put(queue, f"old {number}", f"b{number}", arrival=1.0)
-    key, _ = queue.next(1.5)
-    assert key == "fresh"
-    queue.pop(key)
-    assert queue.next(1.5) is None
-    assert queue.oldest()[0] == "old 0"
+    assert queue.take(1.5)[0] == "fresh"
+    assert queue.take(1.5) is None
+    assert len(queue) == 20
 
 
 def put(queue, key, host, arrival=0.0):
@@ -368,9 +366,7 @@ def turns(queue, most=99):
     """Serve requests of a queue; return their keys in order."""
     served = []
     while len(queue) and len(served) < most:
-        key, _ = queue.next(-1.0)
-        queue.pop(key)
-        served.append(key)
+        served.append(queue.take(-1.0)[0])
     return served
 
 

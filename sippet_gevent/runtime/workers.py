@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextvars import Context
 from typing import Any
 
 import gevent
@@ -95,7 +94,7 @@ class Workers:
         try:
             while True:
                 try:
-                    Context().run(self._job, data, flow)
+                    self._job(data, flow)
                 except gevent.GreenletExit:  # it was killed, and serves no more messages
                     return
                 except BaseException as error:
@@ -104,6 +103,7 @@ class Workers:
                         if isinstance(error, (KeyboardInterrupt, SystemExit)):
                             raise
                         return
+                me.gr_context = None  # context variables end with their message
                 del data, flow  # a worker at rest must keep no message alive
                 if self._running is not me or len(parked) >= PARKED:
                     return

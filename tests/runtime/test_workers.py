@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from contextvars import ContextVar
 
 import gevent
@@ -91,6 +92,27 @@ def test_context_variables_do_not_pass_from_job_to_job(pool):
     variable, seen = ContextVar("variable", default="unset"), []
     pool.do(lambda: variable.set("mine"), lambda: seen.append(variable.get()))
     assert seen == ["unset"]
+
+
+def test_worker_at_rest_keeps_no_context_variable_alive(pool):
+    class Value:
+        pass
+
+    variable, seen = ContextVar("variable"), []
+
+    def job():
+        value = Value()
+        variable.set(value)
+        seen.append(weakref.ref(value))
+
+    def fails():
+        job()
+        raise ValueError("broken")
+
+    pool.do(job)
+    pool.do(fails)
+    pool.errors.clear()  # with the frames of the job
+    assert pool.alive == 1 and [each() for each in seen] == [None, None]
 
 
 def test_forgotten_timeout_ends_the_parked_greenlet_and_nothing_else(pool):

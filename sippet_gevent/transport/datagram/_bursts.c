@@ -16,7 +16,9 @@
 #define ANCILLARY 128  /* ANCILLARY of receive_report.py */
 #define REMEMBERED 1024 /* a power of two */
 
-/* Only pages that datagrams fill take memory. The interpreter's lock guards them. */
+/* Only pages that datagrams fill take memory. The interpreter's lock guards them, except while a
+ * collection of garbage runs code of Python: then `is_busy` does. */
+static int is_busy;
 static char texts[AT_ONCE][DATAGRAM];
 static struct sockaddr_storage sources[AT_ONCE];
 static union {
@@ -130,6 +132,9 @@ static PyObject *receive(PyObject *module, PyObject *args)
     int fd = PyObject_AsFileDescriptor(raw);
     if (fd < 0)
         return NULL;
+    if (is_busy) /* the loop finds the socket readable again */
+        return Py_BuildValue("([]Oi)", Py_None, EAGAIN);
+    is_busy = 1;
     PyObject *list = PyList_New(0), *ancillary = Py_None;
     Py_INCREF(ancillary);
     while (list && ancillary && done < most) {
@@ -162,6 +167,7 @@ static PyObject *receive(PyObject *module, PyObject *args)
             break;
         }
     }
+    is_busy = 0;
     if (!list || !ancillary) {
         Py_XDECREF(list);
         Py_XDECREF(ancillary);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import socket
 import sys
@@ -178,3 +179,35 @@ def test_reading_leaves_nothing_behind(receive, raw, peer):
     for _ in range(200):
         round_()
     assert sys.getallocatedblocks() - before < 50
+
+
+@pytest.mark.skipif(c is None, reason="_bursts.c is not built here")
+def test_read_within_a_read_disturbs_nothing(raw, peer):
+    """A collection of garbage may run anything, also another thread."""
+    seen = []
+
+    class Ring:
+        def __init__(self):
+            self.me = self
+
+        def __del__(self):
+            seen.append(c.receive(raw, 64, 3, False))
+
+    for number in range(60):
+        peer.send(b"%d" % number)
+    before = gc.get_threshold()
+    datagrams = []
+    try:
+        gc.collect()
+        Ring()
+        gc.set_threshold(5)
+        while True:
+            some, _, error = c.receive(raw, 64, 3, everywhere(raw))
+            datagrams += some
+            if not some and error in bursts.EMPTY:
+                break
+    finally:
+        gc.set_threshold(*before)
+    gc.collect()
+    datagrams += [each for some, _, _ in seen for each in some]
+    assert sorted(int(data) for data, _, _ in datagrams) == list(range(60))

@@ -14,7 +14,9 @@ from ...message.iana import TRANSPORTS
 from ...message.uri import bracketed
 from ..base import IGNORED, Address, Events, Flow, Receive, Transport
 from ..interfaces import WILDCARDS, Interfaces, Routes, SockAddr, is_link_local, sockaddr
-from . import bursts, pktinfo, stun
+from . import pktinfo, stun
+from .bursts import EMPTY
+from .bursts import fastest as read
 from .error_queue import ErrorQueue
 from .receive_report import ReceiveReport
 from .send_queue import Ancillary, SendQueue
@@ -243,45 +245,39 @@ class UDP(Transport):
     def _readable(self) -> None:
         """Read a burst. While the stack is overloaded, read all that waits, up to SORTED datagrams:
         then the receiver only sorts new requests."""
-        if self._take is None:
-            self._read(self._burst, MEASURED)
-            return
-        for _ in range(SORTED // BURST):
-            if not self._read(BURST, 0):
-                return
-
-    def _read(self, most: int, measured: int) -> bool:
-        """Read `most` datagrams at most, and measure the wait of the one of that index. False if no
-        more wait, or the transport has stopped."""
-        raw, receive = self._socket, self._take or self._receive
-        if raw is None:
-            return False
-        messages, ancillary, error = bursts.fastest(raw, most, measured, self._reports_local)
+        most, measured, bursts = self._burst, MEASURED, 1
+        if self._take is not None:
+            most, measured, bursts = BURST, 0, SORTED // BURST
         flows, below_text = self._flows, stun.BELOW_TEXT
-        for index, (data, address, local) in enumerate(messages):
-            if index == measured and ancillary is not None and self._is_reported:
-                receive = self._measure(ancillary)
-            flow = (
-                flows.get(address) or self._flow(address)
-                if local is None
-                else flows.get((address, local)) or self._flow_here(address, local)
-            )
-            if data < below_text and self.stun_agent.take(data, flow):
+        for _ in range(bursts):
+            raw, receive = self._socket, self._take or self._receive
+            if raw is None:  # the receiver has stopped us
+                return
+            datagrams, ancillary, error = read(raw, most, measured, self._reports_local)
+            for index, (data, address, local) in enumerate(datagrams):
+                if index == measured and ancillary is not None and self._is_reported:
+                    receive = self._measure(ancillary)
+                flow = (
+                    flows.get(address) or self._flow(address)
+                    if local is None
+                    else flows.get((address, local)) or self._flow_here(address, local)
+                )
+                if data < below_text and self.stun_agent.take(data, flow):
+                    continue
+                if b"\n" not in data and self.events.is_noise(data, flow):
+                    continue
+                receive(data, flow)
+                if self._socket is None:
+                    return
+            if not error:
                 continue
-            if b"\n" not in data and self.events.is_noise(data, flow):
-                continue
-            receive(data, flow)
-            if self._socket is None:  # the receiver has stopped us
-                return False
-        if not error:
-            return True
-        if error not in bursts.EMPTY:  # reported in place of a datagram
-            self.read_errors += not self.errors.take()
-            return False
-        self._was_emptied = True
-        if not messages:  # the loop has found errors to read, not datagrams
-            self.errors.take()
-        return False
+            if error not in EMPTY:  # reported in place of a datagram
+                self.read_errors += not self.errors.take()
+                return
+            self._was_emptied = True
+            if not datagrams:  # the loop has found errors to read, not datagrams
+                self.errors.take()
+            return
 
     def _measure(self, ancillary: Ancillary) -> Receive:
         """Report how long a datagram has waited, and return what takes it and those behind it."""

@@ -22,7 +22,7 @@ WARM = 20
 UNITS = 20
 
 MOST = {
-    "c": {"options": 38, "call": 250, "proxied": 530, "register": 118, "password": 141},
+    "c": {"options": 37, "call": 250, "proxied": 505, "register": 118, "password": 141},
     "python": {"options": 69, "call": 353, "proxied": 730, "register": 148, "password": 171},
 }[sippet_gevent.implementation]
 """Calls of functions of the package for one unit of work, with the C functions and without."""

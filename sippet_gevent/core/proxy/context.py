@@ -221,7 +221,7 @@ class ResponseContext(Forwarding):
     def _leave(
         self, branch: Branch, next_hop: NextHop | None, listener: Wanted, first: URI | None
     ) -> None:
-        """Send the copy of a branch. This may wait for a name. `first` is its topmost Route."""
+        """Send the copy of a branch. This may wait for the name in `first`, its Route or URI."""
         try:
             self.stack.sender.send(
                 branch.request,

@@ -58,7 +58,8 @@ def prepare(
         The listener to prefer. It is the one at which the binding was registered, or within a
         dialog the one that our Record-Route named (RFC 5658 §5). A NAT in front of the peer may
         accept no other.
-        The topmost Route of the copy.
+        The topmost Route of the copy, or else its Request-URI; None if there is a next hop and no
+        Route.
 
     Raises:
         FlowFailed: The flow that alone leads to the target has ended.
@@ -85,7 +86,7 @@ def prepare(
     if target is None and next_hop is None and "route" not in headers:
         next_hop = tx.route_flow()
     copy = forwarded(tx.request, uri, names.is_local)
-    first = top_route(copy)
+    first = top_route(copy) if "Route" in copy.headers.fields else None
     is_led = first is not None
     if (
         is_led
@@ -117,10 +118,13 @@ def prepare(
             raise WrongScheme(warning=(REQUIRED,))
     if next_hop is None and not is_led and copy._uri[:4].lower() == "urn:":
         raise Reject(416)  # a name that only a location service resolves (§16.3 item 2, RFC 5031)
-    if next_hop is None and (is_led or target is None):
-        check_host(first, copy)
-    if target is None and next_hop is None and not is_led and names.is_local(copy.uri):
-        raise Reject(404)  # the request is for this element, and has no target (§16.5)
+    if next_hop is None:
+        if first is None:
+            first = copy.uri
+        if is_led or target is None:
+            check_host(first, is_led)
+        if target is None and not is_led and names.is_local(first):
+            raise Reject(404)  # the request is for this element, and has no target (§16.5)
     origin = names.listener(target.listener) if isinstance(target, Binding) else tx.route_origin
     return copy, next_hop, origin, first
 

@@ -155,9 +155,9 @@ class ForwardedRequest(ResponseContext):
         self, branch: Branch, next_hop: NextHop | None, listener: Wanted, first: URI | None
     ) -> None:
         if not isinstance(next_hop, Flow):
-            uri = next_hop or first or parse_uri(branch.request._uri)
-            if isinstance(uri, str):
-                uri = parse_uri(uri)
+            uri = next_hop or first
+            if uri is None or isinstance(uri, str):
+                uri = parse_uri(uri or branch.request._uri)
             host = uri.host
             if uri.parameters is not NO_URI_PARAMETERS:
                 host = uri.parameters.get("maddr") or host

@@ -6,7 +6,7 @@ from collections.abc import Container
 
 from ...errors import Reject
 from ...message.message import Request
-from ...message.uri import URI, parse_uri
+from ...message.uri import URI
 from ...transport.locate.rfc3263 import literal
 from ..option_tags import check_required
 
@@ -37,18 +37,19 @@ def hops_left(request: Request) -> int | None:
     return request.max_forwards  # the rare spellings, and the errors
 
 
-def check_host(first: URI | None, request: Request) -> None:
+def check_host(uri: URI, is_route: bool) -> None:
     """Refuse a request whose next hop has a host that is neither an address nor a name (§16.3 item
     1). Raises Reject(400).
 
-    `first` is the topmost Route. Hosts in other header fields, and in a Request-URI below a Route,
-    are for other hops and are not checked.
+    Hosts in other header fields, and in a Request-URI below a Route, are for other hops and are not
+    checked.
+
+    Args:
+        uri: The topmost Route, or else the Request-URI.
+        is_route: True if it is a Route.
     """
-    uri = parse_uri(request._uri) if first is None else first
-    if literal(uri.host) is not None:
-        return
-    if not uri.has_valid_host:
+    if literal(uri.host) is None and not uri.has_valid_host:
         raise Reject(
             400,
-            f"{'Request-URI' if first is None else 'Route'}: host is neither an address nor a name",
+            f"{'Route' if is_route else 'Request-URI'}: host is neither an address nor a name",
         )

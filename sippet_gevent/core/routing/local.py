@@ -30,25 +30,16 @@ from ...message.uri import SCHEME_PORTS, URI, bracketed, normal_host, sip_aor
 from ...stores.bindings import aor
 from ...stores.gruu import Gruus
 from ...transport.base import Flow, Transport
-from ...transport.locate.rfc3263 import SECURE, literal
+from ...transport.locate.rfc3263 import SECURE
 from .domain_names import alias_pairs, domain_name
 from .flow_names import FlowNames
+from .hosts import LOCALHOST, addresses_of, numeric
 from .routes import top_route
 from .sips import wants_sips
 from .tokens import ROUTE_SECRET, RouteTokens
 
-LOCALHOST = "localhost"
-"""Always a name of this element. It is also the domain of its addresses if no domain was given."""
-
-LOOPBACK = ("127.0.0.1", "::1")
-"""The addresses of localhost (RFC 6761 §6.3)."""
-
 CONTACT_LINES = 256
 """Most Contacts of ours that are kept as text: one for each address and transport."""
-
-ADDRESS_LENGTH = 47
-"""Characters of the longest numeric address, with brackets. A longer host is a name and needs no
-look-up in the cache of addresses."""
 
 
 class Names:
@@ -216,12 +207,11 @@ class Names:
             return uri.scheme in ("sip", "sips")  # the usual spelling of an own Route
         if uri.scheme not in ("sip", "sips"):
             return False
-        host = normal_host(uri.host)
+        host, hosts = addresses_of(uri.host)
         ports = _ports(uri) if uri.port is None else (uri.port,)
         for port in ports:
             if (host, port) in self._own:
                 return True
-        hosts = LOOPBACK if host == LOCALHOST else _address(host)
         is_mine = False
         for transport in self._transports:
             for address in hosts:
@@ -239,7 +229,7 @@ class Names:
             return True
         return any(
             transport.is_ours(address)
-            for address in _address(host)
+            for address in numeric(host)
             for transport in self._transports
         )
 
@@ -416,14 +406,6 @@ class Names:
         return flow if self.is_usable(flow) else None
 
 
-def _address(host: str) -> tuple[str, ...]:
-    """Return the numeric address that a host in its normal form is, () for a name."""
-    if len(host) > ADDRESS_LENGTH or (host[:1] != "[" and host.strip("0123456789.")):
-        return ()
-    address = literal(host)
-    return () if address is None else (address,)
-
-
 def _ports(uri: URI) -> tuple[int, ...]:
     """Return the port of a URI, or else its possible default ports (RFC 3263 §4.2)."""
     if uri.port is not None:
@@ -446,5 +428,5 @@ def _is_at(transport: Transport, host: str, port: int | None) -> bool:
         return True
     if transport.local[1] != port:
         return False
-    address = _address(host)
+    address = numeric(host)
     return any(map(transport.is_ours, address)) if address else host == transport.local[0]

@@ -37,6 +37,8 @@ class OwnRoute:
             Reject: 403 for a forged `flow_uri()`, 430 for one whose flow has ended (RFC 5626
                 §5.3.1).
         """
+        if "Route" not in request.headers.fields and ";" not in request._uri:
+            return
         taken = take_own_route(request, names.is_local)
         matched = False
         for uri in taken:
@@ -103,10 +105,9 @@ def take_own_route(request: Request, is_local: Callable[[URI], bool]) -> tuple[U
     taken: tuple[URI, ...] = ()
     if ";" in request._uri:  # it may have lr or maddr
         taken = _take_from_request_uri(request, is_local)
-    if "Route" in headers.fields:
-        while (top := top_route(request)) is not None and is_local(top):
-            taken += (top,)
-            headers.delete_header_front("Route")
+    while "Route" in headers.fields and (top := top_route(request)) is not None and is_local(top):
+        taken += (top,)
+        headers.delete_header_front("Route")
     return taken
 
 

@@ -20,7 +20,7 @@ def take_next_hop(request: Request) -> URI:
     If the next hop is a strict router, its URI becomes the Request-URI. The previous Request-URI
     becomes the last Route (§12.2.1.1, §16.6 step 6).
     """
-    first = top_route(request)
+    first = top_route(request) if "Route" in request.headers.fields else None
     if first is None:
         return parse_uri(request._uri)
     if not first.is_loose_router:

@@ -27,6 +27,7 @@ from ..message.scan import Line
 from ..message.sdp import MediaStream
 from ..observe.log_values import Plain
 from ..transaction.fsm import SENT
+from ..transaction.keys import server_key
 from ..transaction.machines import SEND_NOTHING
 from ..transaction.timers import EXPIRES
 from ..transport.base import Flow, Origin
@@ -672,7 +673,8 @@ class ServerTransaction(Handler):
             raise TransactionStateError(
                 f"answered already with {self.answered}, so not with {response.status}"
             )
-        self.forwarded = True
+        if not self.forwarded:
+            self._note_forwarding()
         if response.status >= 200:
             self._finish(response.status, response)
         elif self.request.method == "INVITE":
@@ -766,6 +768,14 @@ class ServerTransaction(Handler):
         return (route is not None and route.is_of_dialog) or self.stack.engine.cores.belongs(
             self.request
         )
+
+    def _note_forwarding(self) -> None:
+        """Note that a proxy has begun to forward the request. Overload does not count it as one of
+        an unknown dialog, because a proxy need not know the dialogs of others."""
+        self.forwarded = True
+        strangers = self.stack.engine.overload.strangers
+        if strangers.passed:
+            strangers.give_back(server_key(self.request))
 
     def _expire_invite(self) -> None:
         """Start the timer after which an INVITE with a readable Expires is answered 487 (§13.3.1

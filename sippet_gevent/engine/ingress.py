@@ -140,7 +140,8 @@ class Ingress:
 
     def receive(self, data: bytes, flow: Flow) -> None:
         """Bring one whole message to its transaction or core. Runs in a greenlet of its own."""
-        if self.overload.sorts and self.overload.set_aside(data, flow):
+        overload = self.overload
+        if overload.sorts and overload.set_aside(data, flow):
             return
         self._counters.received += 1
         if compiled_key is not None:
@@ -153,8 +154,12 @@ class Ingress:
                 ):
                     self._receive_copy(tx, RECV_ACK if is_ack else RECV_REQUEST, data, flow)
                     return
+        message: Request | Response
         try:
-            message = parse(data, self.limits.parser)
+            if overload.parsed is not None and overload.parsed[0] is data:
+                message, overload.parsed = overload.parsed[1], None
+            else:
+                message = parse(data, self.limits.parser)
         except ParseError as error:
             if self._layer.tap is not None:
                 self._layer.tap.tell("in", data, flow, None)

@@ -13,6 +13,7 @@ from typing import Any
 
 import gevent
 
+from ..message.message import Request
 from ..message.peek import fastest_has_to_tag as has_to_tag
 from ..message.peek import fastest_key as request_key
 from ..message.peek import has_to_tag_surely, may_refresh, read_request
@@ -22,9 +23,9 @@ from ..transport.base import Flow, Receive
 from .admission import RefusedLately
 from .layer import TransactionLayer
 from .queue import Message, NewRequests
-from .refreshes import Refreshes
 from .stateless import OVERLOAD
 from .thinning import Thinning
+from .time_share import TimeShare
 
 NORMAL, REFUSING, SHEDDING = "normal", "refusing", "shedding"
 """The states. In Normal, messages are served in the order in which they arrive. In Refusing, the
@@ -47,6 +48,18 @@ later than T1 meets the first retransmission."""
 REFUSALS = 0.15
 """Part of the time that refusals may take. One costs a tenth of a call, so this is enough for one
 to each call that is served. If refusals took all the time, nobody would be served."""
+
+REFRESHES = 0.25
+"""Part of the time that REGISTERs may take without waiting because they look like refreshes of
+bindings (RFC 3261 §10.2.4). Anybody can write credentials or a high CSeq, so those beyond this part
+wait, as new requests do."""
+
+STRANGERS = 0.25
+"""Part of the time for requests that claim a dialog that is not known here. Anybody can write a To
+tag or a BYE, and each costs a 481 (RFC 3261 §12.2.2). Those beyond this part are dropped."""
+
+UNKNOWN_DIALOG = "unknown_dialog"
+"""The name of those that are dropped, in `stats()`."""
 
 SLICE = 0.002
 """Seconds for new requests, then the sockets are read. Where the system grants the usual 200 KB, a
@@ -76,8 +89,10 @@ log = logging.getLogger("sippet_gevent.core")
 class Overload:
     """Sorts messages while more new requests arrive than the process can serve.
 
-    * Responses, requests with a To tag, ACK, BYE, CANCEL, refreshes of registrations and
+    * Responses, requests within dialogs, ACK, BYE, CANCEL, refreshes of registrations and
       retransmissions of what is being served are passed on in the order of their arrival.
+    * Refreshes, and requests of dialogs that are not known here, have a part of the time. Beyond it
+      refreshes wait as new requests do, and the others are dropped.
     * Of new requests those of each source take turns, and the newest is served first: its sender
       still waits, and has not sent it again.
     * A new request that has waited for PATIENCE gets 503 with Retry-After. If refusals have used up
@@ -126,8 +141,13 @@ class Overload:
         self._pressed = self._turned = self._budget = self._looked = 0.0
         self._measured = 0.0
         self._thinning = Thinning(self._standing, self._late, self._patience)
-        self._refreshes = Refreshes(self._standing, layer.sources)
-        self._is_refreshing = False
+        self._refreshes = TimeShare(REFRESHES, self._standing, layer.sources)
+        self.strangers = TimeShare(STRANGERS, self._standing, layer.sources)
+        """Requests of unknown dialogs that have passed. A core that forwards one gives it back,
+        because a proxy need not know the dialogs of others."""
+        self._share: TimeShare | None = None  # of the message that passes
+        self.parsed: tuple[bytes, Request] | None = None
+        """The last message that was parsed for sorting. If it passes, it is not parsed again."""
         layer.admission.thinning = self.thinning
         self._is_scheduled = False
         self._alarm: Alarm | None = None
@@ -212,6 +232,7 @@ class Overload:
 
     def _end(self, now: float) -> None:
         self.is_active = self.sorts = False
+        self.parsed = None
         self._admission.overloaded(False)
         text = "overload ended: seconds=%.1f refused=%d dropped=%d"
         self._counters.warn(
@@ -229,27 +250,29 @@ class Overload:
             self._counters.received += 1
             self._crashed(error, data, flow)
             return
-        if not self._is_refreshing:
+        share = self._share
+        if share is None:
             self._pass(data, flow)
             return
         began = self._now()
         self._pass(data, flow)
-        self._refreshes.took(self._now() - began)
+        share.took(self._now() - began)
 
     def set_aside(self, data: bytes, flow: Flow, arrival: float | None = None) -> bool:
-        """Keep a new request until its turn. False for any other message.
+        """Keep a new request until its turn, or drop one of an unknown dialog. False for any other
+        message.
 
         Args:
             data: The message.
             flow: Its flow.
             arrival: The time of its arrival; now by default.
         """
-        self._is_refreshing = False
+        self._share = None
         request = None
         key = request_key(data)
         if key is None:
             # TLS, WebSocket, compact names, folded lines
-            request = read_request(data, self._layer.limits.parser)
+            request = self._read(data)
             if request is None:
                 return False
             key = request.mandatory.key or server_key(request)
@@ -257,21 +280,25 @@ class Overload:
         lately = self._admission.lately
         is_refused = number in lately.keys or number in lately.before
         if data.startswith(_FREEING):
-            if data[:1] != b"A" or not is_refused:
-                return data[:1] == b"C" and self._set_cancel_aside(key, data, flow)
-            self._counters.received += 1
-            self._counters.absorbed += 1
-            return True
+            if is_refused and data[:1] == b"A":
+                self._counters.received += 1
+                self._counters.absorbed += 1
+                return True
+            if data[:1] == b"C" and self._set_cancel_aside(key, data, flow):
+                return True
+            return key not in self._servers and self._drop_stranger(key, data, flow, request)
         if key in self._servers:
             return False
         if has_to_tag(data):
             if has_to_tag_surely(data):
+                return self._drop_stranger(key, data, flow, request)
+            request = request or self._read(data)
+            if request is None:
                 return False
-            request = request or read_request(data, self._layer.limits.parser)
-            if request is None or request.mandatory.to_tag is not None:
-                return False
-        if may_refresh(data) and self._refreshes.may_pass(flow.remote[0], self._now()):
-            self._is_refreshing = True
+            if request.mandatory.to_tag is not None:
+                return self._drop_stranger(key, data, flow, request)
+        if may_refresh(data) and self._refreshes.may_pass(flow.remote[0], key, self._now()):
+            self._share = self._refreshes
             return False
         priority = self._admission.priority
         if priority.is_configured and (
@@ -314,6 +341,35 @@ class Overload:
         self.waiting.put(invite, self._now(), waiting, its_flow, (data, flow))
         self.waiting.prefer(invite)
         return True
+
+    def _drop_stranger(self, key: str, data: bytes, flow: Flow, request: Request | None) -> bool:
+        """Drop a request of an unknown dialog if these have had their part of the time. False if
+        the request may pass.
+
+        A request always passes if it belongs to a call, a dialog or a route of ours, or cancels a
+        request that is being served. So the bound refuses nothing that frees state. Silence is
+        safe: the sender of a request without an answer ends its dialog, as after a 481 (§12.2.1.2).
+        """
+        request = request or self._read(data)
+        if (
+            request is None  # its sender gets 400, at a limited rate
+            or self._layer.cores.belongs(request)
+            or (request.method == "CANCEL" and server_key(request, "INVITE") in self._servers)
+            or self._admission.priority.has(request)
+        ):
+            return False
+        if self.strangers.may_pass(flow.remote[0], key, self._now()):
+            self._share = self.strangers
+            return False
+        self._count_drop(UNKNOWN_DIALOG, key, data, flow)
+        return True
+
+    def _read(self, data: bytes) -> Request | None:
+        """Parse a request, and keep it for receive(). None if it is no request, or a broken one."""
+        request = read_request(data, self._layer.limits.parser)
+        if request is not None:
+            self.parsed = data, request
+        return request
 
     def _pass(self, data: bytes, flow: Flow) -> None:
         self.sorts = False
@@ -400,14 +456,17 @@ class Overload:
     ) -> None:
         self._shed_at = now
         self._lost.add(key, 0, now)
+        self._count_drop(OVERLOAD, key, data, flow)
+        if cancel is not None:
+            self._pass(*cancel)
+
+    def _count_drop(self, reason: str, key: str, data: bytes, flow: Flow) -> None:
         self.dropped += 1
         counters = self._counters
         counters.received += 1
-        counters.dropped[OVERLOAD] = counters.dropped.get(OVERLOAD, 0) + 1
+        counters.dropped[reason] = counters.dropped.get(reason, 0) + 1
         if self._layer.tap is not None:
             self._layer.tap.tell("in", data, flow, key)
-        if cancel is not None:
-            self._pass(*cancel)
 
     # ---- the end
 
@@ -436,6 +495,7 @@ class Overload:
         self._late_since.clear()
         self._shed_at = float("-inf")
         self._thinning.part = 0.0
+        self.parsed = None
         if self._timer is not None:
             self._timer.close()
             self._timer = None

@@ -11,7 +11,7 @@ import types
 import gevent
 import pytest
 
-from sippet_gevent import Limits, Location, Registrar, Stack
+from sippet_gevent import Limits, Location, Registrar, Stack, forward, parse
 from sippet_gevent.engine import overload as overload_module
 from sippet_gevent.engine.overload import (
     NORMAL,
@@ -19,9 +19,12 @@ from sippet_gevent.engine.overload import (
     REFUSING,
     SHEDDING,
     STANDING,
+    STRANGERS,
 )
 from sippet_gevent.engine.queue import NewRequests
 from sippet_gevent.engine.sources import Sources
+from sippet_gevent.engine.time_share import LEAST_COST
+from sippet_gevent.testing import SERVER
 from sippet_gevent.transport.memory import MemoryTransport
 
 from ..core.wire import Peer
@@ -227,6 +230,241 @@ def test_request_with_a_to_tag_does_not_wait(sip, caller, busy, method):
     settle(sip)
     assert caller.statuses
     assert 503 not in caller.statuses
+
+
+# ---- requests whose dialog is not known here
+
+FORGED = {
+    "To tag": ("MESSAGE", ";tag=forged"),
+    "To tag of a REGISTER": ("REGISTER", ";tag=forged"),
+    "BYE": ("BYE", ";tag=forged"),
+    "BYE without a To tag": ("BYE", ""),
+    "PRACK": ("PRACK", ";tag=forged"),
+    "CANCEL": ("CANCEL", ""),
+    "ACK": ("ACK", ";tag=forged"),
+}
+
+
+def forged(caller, number, method, tag):
+    """Return requests that claim to belong to dialogs."""
+    return [caller.request(method, to=f"<sip:bob@10.0.0.10>{tag}") for _ in range(number)]
+
+
+def handled(stack):
+    """Return how many messages had more than silence."""
+    stats = stack.stats()
+    return stats["received"] - stats["dropped"].get("unknown_dialog", 0)
+
+
+@pytest.mark.parametrize("kind", FORGED)
+def test_flood_of_forged_requests_within_dialogs_has_a_share_and_then_silence(
+    sip, caller, busy, kind
+):
+    busy.overload._is_scheduled = True
+    arrive(busy, *forged(caller, 100, *FORGED[kind]))
+    passed = handled(busy)
+    assert 0 < passed < 70
+    assert busy.stats()["dropped"]["unknown_dialog"] == 100 - passed
+    assert not busy.overload.waiting
+    other = Peer(sip, "10.0.0.51")  # one source does not use up the share of others
+    arrive(busy, *forged(other, 1, *FORGED[kind]), host=other.host)
+    assert handled(busy) == passed + 1
+    settle(sip)
+    assert 503 not in caller.statuses
+    if kind != "ACK":
+        assert len(caller.statuses) == passed
+
+
+def test_flood_from_many_sources_has_a_share_of_the_time(sip, caller, busy):
+    busy.overload._is_scheduled = True
+    for number in range(200):
+        arrive(busy, *forged(caller, 3, "BYE", ";tag=forged"), host=f"10.0.1.{number}")
+    assert handled(busy) <= STRANGERS * STANDING * T1 / LEAST_COST + 1
+
+
+def test_share_of_forged_requests_is_there_again_later_and_all_of_them_after_the_overload(
+    sip, caller, busy
+):
+    arrive(busy, *forged(caller, 100, "BYE", ";tag=forged"))
+    first = handled(busy)
+    pass_time(sip.clock, STANDING * T1)
+    arrive(busy, *forged(caller, 100, "BYE", ";tag=forged"))
+    assert handled(busy) > first
+    sip.advance(1)
+    assert busy.overload.state == NORMAL
+    before = handled(busy)
+    caller.send(*forged(caller, 100, "BYE", ";tag=forged"))
+    assert handled(busy) == before + 100
+
+
+def test_dropped_request_of_an_unknown_dialog_is_answered_when_it_is_repeated(sip, caller, busy):
+    requests = forged(caller, 100, "BYE", ";tag=forged")
+    arrive(busy, *requests)
+    settle(sip)
+    answered = {response.call_id for response in caller.responses}
+    lost = next(request for request in requests if request.call_id not in answered)
+    pass_time(sip.clock, T1)
+    arrive(busy, lost)
+    settle(sip)
+    assert caller.responses[-1].call_id == lost.call_id
+
+
+def use_up(stack, caller):
+    """Let forged requests use up the share of their source."""
+    arrive(stack, *forged(caller, 100, "BYE", ";tag=forged"))
+    assert stack.stats()["dropped"]["unknown_dialog"] > 0
+
+
+def test_requests_of_known_calls_pass_beside_a_flood_of_forged_ones_from_their_source(sip, caller):
+    def core(request, tx):
+        if request.method != "INVITE":
+            return 481
+        with tx.accept() as call:
+            call.wait()
+
+    stack = sip.serve(core)
+    invites = [caller.ask("INVITE") for _ in range(100)]
+    answers = {answer.call_id: answer for answer in caller.responses}
+    stack.overload = overloaded(stack, sip.clock)
+    stack.overload._is_scheduled = True
+    use_up(stack, caller)
+    before = handled(stack)
+    for method in ("ACK", "INFO", "BYE"):
+        arrive(stack, *[caller.within(each, answers[each.call_id], method) for each in invites])
+    assert handled(stack) == before + 300
+    settle(sip)
+    assert stack.stats()["calls"] == 0
+
+
+def test_prack_of_an_early_dialog_passes_beside_a_flood(sip, caller):
+    def core(request, tx):
+        tx.respond(183, reliable=True)
+        tx.wait(60)
+
+    stack = sip.serve(core)
+    invite = caller.ask("INVITE", supported="100rel")
+    ringing = caller.responses[-1]
+    assert ringing.status == 183
+    stack.overload = overloaded(stack, sip.clock)
+    use_up(stack, caller)
+    arrive(stack, caller.within(invite, ringing, "PRACK", rack=f"{ringing.rseq} 1 INVITE"))
+    settle(sip)
+    assert (caller.responses[-1].cseq.method, caller.responses[-1].status) == ("PRACK", 200)
+    caller.send(invite.cancel())
+    sip.advance(1)
+
+
+@pytest.mark.rfc("3261 9.2")
+def test_cancel_of_a_request_in_service_passes_beside_a_flood(sip, caller):
+    stack = sip.serve(lambda request, tx: tx.wait(60))
+    invites = [caller.ask("INVITE") for _ in range(50)]
+    stack.overload = overloaded(stack, sip.clock)
+    use_up(stack, caller)
+    before = handled(stack)
+    arrive(stack, *[invite.cancel() for invite in invites])
+    assert handled(stack) == before + 50
+    settle(sip)
+    assert caller.statuses.count(487) == 50
+
+
+@pytest.fixture
+def record_routing(sip):
+    """A proxy that stays on the route of dialogs, and a callee behind it that answers all."""
+    callee = Peer(sip, "10.0.0.60")
+    callee.answer = lambda request: request.response(200, contact=f"<{callee.uri}>")
+
+    def core(request, tx):
+        if tx.take_route():
+            return forward(request, tx)
+        if request.mandatory.to_tag is not None or request.method in ("ACK", "BYE"):
+            return 481
+        return forward(request, tx, callee.uri, record_route=True)
+
+    stack = sip.serve(core)
+    stack.callee = callee
+    return stack
+
+
+@pytest.mark.rfc("3261 16.4")
+def test_request_along_our_record_route_passes_beside_a_flood(sip, caller, record_routing):
+    stack = record_routing
+    invites = [caller.ask("INVITE") for _ in range(50)]
+    answers = {answer.call_id: answer for answer in caller.responses if answer.status == 200}
+    stack.overload = overloaded(stack, sip.clock)
+    use_up(stack, caller)
+    before = handled(stack)
+    for method in ("ACK", "INFO", "BYE"):
+        for invite in invites:
+            answer = answers[invite.call_id]
+            route = str(answer.record_route[0])
+            arrive(stack, caller.within(invite, answer, method, route=route))
+    assert handled(stack) == before + 150
+    settle(sip)
+    assert stack.callee.methods.count("BYE") == 50
+    assert stack.callee.methods.count("ACK") == 50
+
+
+def test_forged_route_does_not_pass_beside_a_flood(sip, caller, record_routing):
+    stack = record_routing
+    stack.overload = overloaded(stack, sip.clock)
+    use_up(stack, caller)
+    before = handled(stack)
+    for _ in range(50):
+        route = f"<sip:0123456789abcdef0123@{SERVER};lr>"
+        arrive(stack, caller.request("BYE", to="<sip:bob@x>;tag=forged", route=route))
+    assert handled(stack) == before
+
+
+@pytest.mark.parametrize("method", ["BYE", "ACK", "INFO"])
+@pytest.mark.parametrize("stateless", [False, True])
+def test_proxy_that_forwards_requests_of_dialogs_that_it_does_not_know_forwards_all(
+    sip, caller, method, stateless
+):
+    callee = Peer(sip, "10.0.0.60")
+    stack = sip.stack(None, SERVER)
+    stack.on(stateless=stateless)(lambda request, tx: forward(request, tx, callee.uri))
+    stack.overload = overloaded(stack, sip.clock)
+    arrive(stack, *forged(caller, 100, method, ";tag=theirs"))
+    settle(sip)
+    assert callee.methods == [method] * 100
+    assert stack.stats()["dropped"] == {}
+    if not stateless:
+        for request in callee.requests:
+            if method != "ACK":
+                callee.reply(request, 200)
+
+
+def test_forged_request_on_a_connection_has_the_same_share(sip, caller):
+    stack = sip.serve(lambda request, tx: 481)
+    overloaded(stack, sip.clock)
+    like_tcp = type("TCPLike", (MemoryTransport,), {"reliable": True})(sip.network)
+    like_tcp.start(("10.0.0.77", 5060), lambda data, flow: None)
+    flow = like_tcp.connect((CALLER, 5060))
+
+    def read():
+        for request in forged(caller, 100, "BYE", ";tag=forged"):
+            stack.engine.workers.run(bytes(request), flow)
+
+    gevent.get_hub().loop.run_callback(read)
+    gevent.sleep(0)
+    assert 0 < handled(stack) < 70
+    settle(sip)
+    like_tcp.stop()
+
+
+def test_request_within_a_dialog_is_parsed_once_in_overload(sip, caller, busy, monkeypatch):
+    parsed = []
+
+    def counting(data, limits):
+        parsed.append(data)
+        return parse(data, limits)
+
+    for module in ("message.peek", "engine.ingress"):
+        monkeypatch.setattr(f"sippet_gevent.{module}.parse", counting)
+    arrive(busy, *forged(caller, 3, "INFO", ";tag=forged"))
+    assert len(busy.served) == len(parsed) == 3
+    assert busy.overload.parsed is None
+    settle(sip)
 
 
 @pytest.mark.rfc("3261 9.2")

@@ -144,7 +144,7 @@ class ResponseContext(Forwarding):
         self._pending: list[Branch] = []
         self._finals: list[tuple[Response, bool]] = []
         tx.context = self
-        tx.forwarded = True
+        tx._note_forwarding()
         self.stack.engine.merged.forget(tx.transaction)
         tx._recount()
         if tx.request._method != "INVITE":

@@ -54,7 +54,7 @@ class ForwardedRequest(ResponseContext):
     def of_ack(cls, tx: ServerTransaction) -> ForwardedRequest:
         """Return the result of forwarding an ACK, which has no response, or of forwarding without a
         transaction."""
-        tx.forwarded = True
+        tx._note_forwarding()
         context = cls.__new__(cls)
         context.tx, context.stack = tx, tx.stack
         context._waiters, context._closed, context._pending = None, True, []

@@ -138,7 +138,7 @@ def forward_request(
     check_target(target)
     copy, hop, origin, _ = prepare(tx, target, next_hop, headers)
     branch = stateless_branch(request, tx)
-    tx.forwarded = True
+    tx._note_forwarding()
     tx.stack.sender.send(copy, hop, mark=branch, listener=origin)
 
 

@@ -67,13 +67,12 @@ class RouteTokens:
         may be the caller's. Callers of RFC 2543 have no tag, so an absent tag may be the caller's,
         too (§12.2.1.1).
         """
-        given = uri.user
-        if given is None:
+        mac, dash, flow = (uri.user or "").partition("-")
+        if len(mac) != 2 * ROUTE_TOKEN:  # most users are phones, and need no MAC
             return False
         e = request.mandatory
         there = request.headers.fields["Call-ID"]
         call_id = there if type(there) is str else there[0]
-        mac, dash, flow = given.partition("-")
         more = f"\n{flow}" if dash and flow else ""
         wanted = mac.encode("utf-8", "surrogateescape")
         for tag in (e.to_tag,) if e.to_tag is None else (e.to_tag, e.from_tag):

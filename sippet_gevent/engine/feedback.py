@@ -19,7 +19,9 @@ client has a newer value long before."""
 PARAMETERS = frozenset(("oc", "oc-algo", "oc-validity", "oc-seq"))
 """The Via parameters of overload control (§4)."""
 
-_MAY_HAVE = re.compile(r";\s*oc", re.IGNORECASE).search
+may_have_feedback = re.compile(r";\s*oc", re.IGNORECASE).search
+"""Finds what may be one of them in the text of a Via. Most messages have none, and need no more
+than this."""
 
 
 class Feedback:
@@ -45,7 +47,7 @@ class Feedback:
         """Write the present values, if the client has offered the parameters (§5.1). Return what
         was written; "" if it has not."""
         text = request.headers.fields.get("Via")
-        if text is None or ";oc" not in (text if type(text) is str else text[0]).replace(" ", ""):
+        if text is None or not may_have_feedback(text if type(text) is str else text[0]):
             return ""
         try:
             via = request.headers.top_via
@@ -104,8 +106,11 @@ def strip_feedback(headers: Headers) -> None:
     has written into a Via below its client's would be taken for ours (§5.4). A Via that cannot be
     read is left as it is.
     """
+    vias = headers.fields.get("Via", "")
+    if may_have_feedback(vias if type(vias) is str else ",".join(vias)) is None:
+        return
     for at, (name, _, text) in enumerate([*headers.lines]):
-        if name == "Via" and _MAY_HAVE(text) is not None:
+        if name == "Via" and may_have_feedback(text) is not None:
             try:
                 values = [
                     ";".join(

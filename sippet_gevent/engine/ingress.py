@@ -25,7 +25,7 @@ from ..transaction.keys import acknowledges, client_key, server_key
 from ..transaction.machines import ACCEPTED, DELIVER, RECV_ACK, RECV_REQUEST
 from ..transport.base import Flow, Receive, Transport
 from .cancel import receive_cancel
-from .feedback import take_feedback
+from .feedback import may_have_feedback, take_feedback
 from .keep import KEPT_FOR, grant_keep
 from .layer import TransactionLayer
 from .merged import merge_key, refusal_of_copy
@@ -253,7 +253,7 @@ class Ingress:
                 layer.cores.serve_stateless(request, reply)
                 return
             text = request.headers.fields["Via"]
-            if ";oc" in (text if type(text) is str else text[0]):
+            if may_have_feedback(text if type(text) is str else text[0]):
                 feedback = self.stateless.feedback.write(request) or feedback
             if method in KEPT_FOR:
                 grant_keep(request, flow)

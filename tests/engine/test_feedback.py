@@ -36,6 +36,13 @@ def test_server_without_overload_answers_0_to_a_client_that_offers_control(sip, 
     assert float(found["oc-seq"]) > 0
 
 
+@pytest.mark.rfc("7339 5.1", "3261 7.3.1")
+@pytest.mark.parametrize("parameters", [' ; oc ; oc-algo = "loss"', ';OC;OC-Algo="LOSS"'])
+def test_client_that_offers_control_in_another_spelling_gets_a_value(sip, caller, parameters):
+    sip.serve(lambda request, tx: 200)
+    assert ask(caller, parameters)["oc"] == "0"
+
+
 @pytest.mark.rfc("7339 5.2")
 def test_overloaded_server_tells_the_part_that_it_sheds(sip, caller):
     stack = sip.serve(lambda request, tx: 200)

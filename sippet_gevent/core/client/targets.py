@@ -77,39 +77,40 @@ class GreyList:
         seconds: How long a target is remembered.
     """
 
-    __slots__ = ("_until", "seconds")
+    __slots__ = ("seconds", "until")
 
     def __init__(self, seconds: float = GREY_SECONDS) -> None:
         self.seconds = seconds
-        self._until: OrderedDict[Target, float] = OrderedDict()
+        self.until: OrderedDict[Target, float] = OrderedDict()
+        """Until when each target is remembered. Do not change it."""
 
     def add(self, target: Target, now: float, seconds: float | None = None) -> None:
         """Remember that a target failed, for `seconds` if the target asked for that."""
-        self._until.pop(target, None)
-        self._until[target] = now + (
+        self.until.pop(target, None)
+        self.until[target] = now + (
             self.seconds if seconds is None else min(seconds, MOST_GREY_SECONDS)
         )
-        if len(self._until) > GREY_TARGETS:
-            self._until.popitem(last=False)
+        if len(self.until) > GREY_TARGETS:
+            self.until.popitem(last=False)
 
     def discard(self, target: Target) -> None:
         """Forget a target, because it has answered."""
-        self._until.pop(target, None)
+        self.until.pop(target, None)
 
     def holds(self, target: Target, now: float) -> bool:
         """True while a target is remembered as failing."""
-        return self._until.get(target, 0.0) > now
+        return self.until.get(target, 0.0) > now
 
     def sort(self, candidates: list[Candidate], now: float) -> None:
         """Move the candidates on the grey list to the end, in the order in which they failed. The
         others keep their order."""
-        self._until = OrderedDict(
-            (target, until) for target, until in self._until.items() if until > now
+        self.until = OrderedDict(
+            (target, until) for target, until in self.until.items() if until > now
         )
-        candidates.sort(key=lambda candidate: self._until.get(candidate[:3], 0.0))
+        candidates.sort(key=lambda candidate: self.until.get(candidate[:3], 0.0))
 
     def __len__(self) -> int:
-        return len(self._until)
+        return len(self.until)
 
 
 class Ways:

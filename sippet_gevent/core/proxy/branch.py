@@ -56,9 +56,7 @@ class Branch(ClientTransaction):
     def receive(self, response: Response) -> None:
         # §16.7 step 3; the Via values below are for the hops that wrote them
         response.headers.delete_header_front("Via")
-        via = response.headers.fields.get("Via", "")
-        if "oc" in (via if type(via) is str else ",".join(via)).lower():
-            strip_feedback(response.headers)
+        strip_feedback(response.headers)
         super().receive(response)
 
     def _receive_late(self, response: Response) -> None:

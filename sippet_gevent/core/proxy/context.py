@@ -144,7 +144,9 @@ class ResponseContext(Forwarding):
         self._pending: list[Branch] = []
         self._finals: list[tuple[Response, bool]] = []
         tx.context = self
-        tx._note_forwarding()
+        tx.forwarded = True
+        if self.stack.engine.overload.strangers.passed:
+            tx._note_forwarding()
         self.stack.engine.merged.forget(tx.transaction)
         tx._recount()
         if tx.request._method != "INVITE":

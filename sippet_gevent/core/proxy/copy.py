@@ -150,9 +150,7 @@ def forwarded(
     if hops == 0:
         raise Reject(483)
     copy = request.copy()
-    via = copy.headers.fields.get("Via", "")
-    if "oc" in (via if type(via) is str else ",".join(via)).lower():
-        strip_feedback(copy.headers)
+    strip_feedback(copy.headers)
     if ";" in copy._uri or "Route" in copy.headers.fields:
         take_own_route(copy, is_local)
     if target is not None:

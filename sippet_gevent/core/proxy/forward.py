@@ -97,10 +97,10 @@ def forward(
             listener=origin if listener is None else listener,
         )
         return ForwardedRequest.of_ack(tx)
-    breadth = breadth_of(request)
-    if len(wanted) > breadth:
-        raise Reject(440)
     if request._method == "ACK":
+        breadth = breadth_of(request)
+        if len(wanted) > breadth:
+            raise Reject(440)
         mark = loop_mark(request, tx.stack.engine.secret)
         for target in wanted:
             copy, hop, origin, _ = prepare(tx, target, next_hop, headers)
@@ -111,6 +111,8 @@ def forward(
         return ForwardedRequest.of_ack(tx)
     context = ForwardedRequest(tx, record_route=record_route, add_path=add_path, timers=timers)
     try:
+        if len(wanted) > context._breadth:
+            raise Reject(440)
         for left, target in zip(range(len(wanted), 0, -1), wanted):
             context._coming = left - 1
             context.fork(target, next_hop=next_hop, listener=listener, share=left, **headers)

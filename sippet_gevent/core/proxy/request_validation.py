@@ -9,6 +9,10 @@ from ...message.message import Request
 from ...message.uri import URI
 from ...transport.locate.rfc3263 import literal
 from ..option_tags import check_required
+from ..routing.routes import MAX_FORWARDS
+
+RECOMMENDED = str(MAX_FORWARDS)
+"""The value that nearly all clients write (§8.1.1.6)."""
 
 
 def check_request(request: Request, supported: Container[str]) -> None:
@@ -21,7 +25,7 @@ def check_request(request: Request, supported: Container[str]) -> None:
     Raises:
         Reject: 483 when Max-Forwards is 0, 420 when Proxy-Require has an unknown option tag.
     """
-    if hops_left(request) == 0:
+    if request.headers.fields.get("Max-Forwards") != RECOMMENDED and hops_left(request) == 0:
         raise Reject(483)
     if "Proxy-Require" in request.headers.fields:
         check_required(request.proxy_require, supported)

@@ -26,6 +26,7 @@ def receive_cancel(
     """
     found = (layer.servers.get(server_key(cancel, method)) for method in _CANCELLED)
     tx = next(filter(None, found), None)
+    stateless.feedback.write(cancel)
     if tx is None or tx.flow.origin != flow.origin or tx.flow.remote[0] != flow.remote[0]:
         layer.answer(flow, stateless.response(cancel, 481))
         return

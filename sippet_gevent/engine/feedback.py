@@ -29,7 +29,10 @@ class Feedback:
 
     They are written into the top Via of the request, which all its responses copy (§5.2). Each
     response of a transaction then gets the values of the time when it is sent. A response that is
-    repeated has those of its first copy, as §5.2 allows.
+    repeated has those of its first copy, as §5.2 allows. A response without a transaction gets them
+    itself. A response that returns to a request that was forwarded without a transaction has none,
+    because nothing remembers that the client has offered them. A server is a server transaction
+    here (§2).
 
     Args:
         layer: Has the clock, and the measure of load, `admission.shed_fraction`.
@@ -41,16 +44,18 @@ class Feedback:
         self._admission = layer.admission
         self._now = layer.clock.now
         self._since = layer.clock.wall() - layer.clock.now()
+        layer.write_feedback = self.write
         layer.renew_feedback = self.renew
 
-    def write(self, request: Request) -> str:
-        """Write the present values, if the client has offered the parameters (§5.1). Return what
-        was written; "" if it has not."""
-        text = request.headers.fields.get("Via")
+    def write(self, message: Request | Response) -> str:
+        """Write the present values into a request, or into the response to it, if the client has
+        offered the parameters (§5.1). Return what was written; "" if it has not."""
+        headers = message.headers
+        text = headers.fields.get("Via")
         if text is None or not may_have_feedback(text if type(text) is str else text[0]):
             return ""
         try:
-            via = request.headers.top_via
+            via = headers.top_via
         except ParseError:
             return ""
         parameters = via.parameters
@@ -59,7 +64,7 @@ class Feedback:
         offered = (parameters.get("oc-algo") or "").strip('"').lower()
         if "loss" not in [each.strip() for each in offered.split(",")]:
             return ""
-        return self._tell(request.headers, via)
+        return self._tell(headers, via)
 
     def renew(self, response: Response | bytes, written: str) -> Response | bytes:
         """Return a response with the present values in its top Via.

@@ -227,7 +227,7 @@ class Ingress:
         else:
             layer = self._layer
             merge = merge_key(request) if mandatory.to_tag is None else None
-            feedback = ""
+            first = None
             if (
                 merge in self._merged
                 or layer.draining
@@ -236,25 +236,20 @@ class Ingress:
                 or len(self._servers) + len(self._clients) >= self._admission.crowded
             ):
                 first = layer.merged.first(merge)
-                feedback = self.stateless.feedback.write(request)
                 refusal = self._refusal(request, first, key, size)
                 if refusal is not None:
                     layer.answer(reply, refusal)
                     return
-                if first is not None:
-                    self._counters.delivered += 1
-                    tx = layer.new_server(request, key, reply, method == "INVITE")
-                    if size > LARGE:
-                        self._admission.weigh(tx, size)
-                    layer.cores.serve(request, tx, first.user)
-                    return
             self._counters.delivered += 1
-            if layer.serves_statelessly is not None and layer.serves_statelessly(request):
+            if first is None and (
+                layer.serves_statelessly is not None and layer.serves_statelessly(request)
+            ):
                 layer.cores.serve_stateless(request, reply)
                 return
+            feedback = ""
             text = request.headers.fields["Via"]
             if may_have_feedback(text if type(text) is str else text[0]):
-                feedback = self.stateless.feedback.write(request) or feedback
+                feedback = self.stateless.feedback.write(request)
             if method in KEPT_FOR:
                 grant_keep(request, flow)
             tx = layer.new_server(request, key, reply, method == "INVITE")
@@ -262,11 +257,11 @@ class Ingress:
                 layer.controlled[tx] = feedback
             if size > LARGE:
                 self._admission.weigh(tx, size)
-            if merge is not None:
+            if merge is not None and first is None:
                 tx.merge = merge
                 self._merged[merge] = key
             try:
-                layer.cores.serve(request, tx)
+                layer.cores.serve(request, tx, None if first is None else first.user)
             except BaseException:
                 layer.plan(tx)  # a fault before its core runs must not cost the deadline
                 raise

@@ -76,6 +76,9 @@ class TransactionLayer:
         self.controlled: dict[ServerRecord, str] = {}
         """Server transactions whose clients have offered overload control (RFC 7339 §5.1), with the
         parameters in the Via of their request."""
+        self.write_feedback: Callable[[Response], str] | None = None
+        """Writes the present feedback into a response without a transaction, if its client has
+        offered overload control."""
         self.renew_feedback: Callable[[Response | bytes, str], Response | bytes] | None = None
         """Writes the present feedback into a response to one of those."""
         self.feedback_taken: Callable[[tuple[str, str, int], Via, float], None] | None = None
@@ -105,6 +108,8 @@ class TransactionLayer:
     def answer(self, flow: Flow, response: Response) -> None:
         """Send a response that no transaction will repeat. Its request counts as answered."""
         self.counters.answered += 1
+        if self.write_feedback is not None:
+            self.write_feedback(response)
         try:
             self.send(flow, bytes(response))
         except TransportError as error:

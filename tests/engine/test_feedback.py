@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sippet_gevent import Limits, Request, forward
+from sippet_gevent import Limits, Reject, Request, forward
 from sippet_gevent.engine.feedback import strip_feedback
+from sippet_gevent.testing import SERVER
 
 from ..core.wire import Peer
 
@@ -79,6 +80,66 @@ def test_refusal_at_a_limit_has_feedback(sip, caller):
     found = ask(caller, OFFER)
     assert caller.statuses == [503]
     assert (found["oc"], found["oc-validity"]) == ("100", "500")
+
+
+def answers_401(request, tx):
+    raise Reject(401)
+
+
+@pytest.mark.rfc("7339 4.1", "7339 5.2")
+@pytest.mark.parametrize(
+    "core",
+    [
+        lambda request, tx: 404,
+        lambda request, tx: request.response(200),
+        answers_401,
+        lambda request, tx: 1 / 0,
+    ],
+    ids=["status", "response", "refusal", "mistake"],
+)
+def test_answer_without_a_transaction_has_feedback(sip, caller, core):
+    stack = sip.stack(None, SERVER)
+    stack.on(stateless=True)(core)
+    stack.engine.admission.shed_fraction = lambda: 0.37
+    found = ask(caller, OFFER)
+    assert (found["oc"], found["oc-algo"], found["oc-validity"]) == ("37", "loss", "500")
+    assert not stack.engine.servers
+
+
+@pytest.mark.rfc("7339 5.2")
+def test_cancel_has_feedback_in_its_answer(sip, caller):
+    sip.serve(lambda request, tx: tx.wait(10))
+    assert ask(caller, OFFER, "CANCEL")["oc"] == "0"
+    assert caller.statuses == [481]
+    invite = caller.ask("INVITE", via=f"SIP/2.0/UDP {CALLER}:5060;branch=z9hG4bK7{OFFER}")
+    caller.send(invite.cancel())
+    answers = [each for each in caller.responses if each.call_id == invite.call_id]
+    assert sorted((each.status, each.cseq.method) for each in answers) == [
+        (200, "CANCEL"),
+        (487, "INVITE"),
+    ]
+    assert all(each.via[0].parameters["oc"] == "0" for each in answers)
+    caller.send(invite.ack(answers[-1]))
+
+
+@pytest.mark.rfc("7339 5.2")
+def test_malformed_request_has_feedback_in_its_400(sip, caller):
+    sip.serve(lambda request, tx: 200)
+    broken = caller.request("OPTIONS", via=f"SIP/2.0/UDP {CALLER}:5060;branch=z9hG4bK1{OFFER}")
+    caller.send(bytes(broken).replace(b"Max-Forwards: 70", b"Max-Forwards: x"))
+    assert caller.statuses == [400]
+    assert caller.responses[0].via[0].parameters["oc"] == "0"
+
+
+@pytest.mark.rfc("7339 5.2")
+def test_copy_of_a_request_has_feedback_in_its_482(sip, caller):
+    sip.serve(lambda request, tx: (tx.respond(180), tx.wait(10), 486)[-1])
+    first = caller.ask("INVITE")
+    via = f"SIP/2.0/UDP {CALLER}:5060;branch=z9hG4bKother{OFFER}"
+    caller.ask("INVITE", via=via, from_=first.from_, call_id=first.call_id, cseq=first.cseq)
+    assert caller.statuses[-1] == 482
+    assert caller.responses[-1].via[0].parameters["oc"] == "0"
+    sip.advance(11)
 
 
 def test_fraction_follows_the_last_quarter_of_the_cores(sip, caller):

@@ -166,6 +166,24 @@ def test_newest_request_is_served_first_and_the_old_ones_get_503(sip, caller, bu
     assert busy.stats()["overload"]["state"] == 1
 
 
+@pytest.mark.rfc("7339 5.2")
+def test_503_in_overload_has_feedback(sip, caller, busy):
+    busy.overload._is_scheduled = True
+    offer = ';branch=z9hG4bKx{};oc;oc-algo="loss"'
+    arrive(
+        busy,
+        *[
+            caller.request("INVITE", via=f"SIP/2.0/UDP {CALLER}:5060{offer.format(number)}")
+            for number in range(40)
+        ],
+    )
+    busy.overload._schedule()
+    settle(sip)
+    refusals = [response for response in caller.responses if response.status == 503]
+    assert refusals
+    assert all(int(each.via[0].parameters["oc"]) > 0 for each in refusals)
+
+
 @pytest.mark.rfc("3261 8.2.7")
 def test_refused_branch_is_refused_again_in_overload_and_after_it(sip, caller, busy):
     requests = [caller.request("INVITE") for _ in range(40)]

@@ -344,7 +344,7 @@ class Admission:
 
     def remember(self, key: str, retry_after: int) -> None:
         """Remember a refused request, so that its repetitions are refused, too."""
-        self.lately.add(key, retry_after, self._clock.now())
+        self.lately.add([key], retry_after, self._clock.now())
         self.is_open = False
 
     def refuse(self, limit: str, request: Request) -> None:
@@ -412,7 +412,7 @@ class RefusedLately:
 
     A client that repeats such a request must get the same answer, even if there is room again,
     because it may have received the first one (RFC 3261 §8.2.7). A key is kept for `seconds` to
-    twice that; there are at most REFUSED.
+    twice that; after REFUSED of them the older ones are forgotten.
     """
 
     __slots__ = ("_seconds", "_since", "before", "keys")
@@ -423,13 +423,13 @@ class RefusedLately:
         self.keys: dict[int, int] = {}  # of a key the hash: the client chooses its length
         self.before: dict[int, int] = {}
 
-    def add(self, key: str, retry_after: int, now: float) -> None:
-        """Remember that a request was refused."""
+    def add(self, keys: list[str], retry_after: int, now: float) -> None:
+        """Remember that requests were refused."""
         if now >= self._since + self._seconds or len(self.keys) >= REFUSED:
             self.before = self.keys if now < self._since + 2 * self._seconds else {}
             self.keys = {}
             self._since = now
-        self.keys[hash(key)] = retry_after
+        self.keys.update(dict.fromkeys(map(hash, keys), retry_after))
 
     def get(self, key: str, now: float) -> int | None:
         """Return the Retry-After of a request's 503; None if it was not refused lately."""

@@ -22,7 +22,7 @@ from ..runtime.limits import LARGE
 from ..runtime.workers import Worker, Workers
 from ..transaction.fsm import RECEIVED
 from ..transaction.keys import acknowledges, client_key, server_key
-from ..transaction.machines import ACCEPTED, DELIVER, RECV_ACK, RECV_REQUEST
+from ..transaction.machines import ACCEPTED, DELIVER, RECV_ACK, RECV_REQUEST, TERMINATED
 from ..transport.base import Flow, Receive, Transport
 from .cancel import receive_cancel
 from .feedback import may_have_feedback, take_feedback
@@ -67,13 +67,6 @@ class Ingress:
         self._now = layer.clock.now
         self.stateless = Stateless(layer)
         """Answers requests without a transaction."""
-        self.overload = Overload(
-            layer,
-            serve=lambda data, flow: self.workers.run(data, flow),
-            refuse=self.stateless.refuse_overload,
-            crashed=self._crashed,
-        )
-        """Sorts messages while more arrive than can be served."""
         self.workers = Workers(
             self.receive,
             crashed=self._crashed,
@@ -81,6 +74,14 @@ class Ingress:
             ended=layer.admission.leave,
             lines=layer.counters.lines,
         )
+        self.overload = Overload(
+            layer,
+            serve=self.workers.run,
+            repeat=self._receive_copy,
+            refuse=self.stateless.refuse_overload,
+            crashed=self._crashed,
+        )
+        """Sorts messages while more arrive than can be served."""
 
     def entrance(self) -> Receive:
         """Return the callable that a transport calls with each message, in the hub."""
@@ -188,7 +189,7 @@ class Ingress:
         effects = tx.handle(event, self._now())
         if effects:
             self._layer.drive(tx, effects)
-        else:
+        elif tx.state is TERMINATED or tx.deadline < tx.wake:
             self._layer.plan(tx)
 
     def _receive_request(self, request: Request, flow: Flow, size: int) -> None:

@@ -19,13 +19,15 @@ from ..message.peek import fastest_key as request_key
 from ..message.peek import has_to_tag_surely, may_refresh, read_request
 from ..runtime.clock import Alarm
 from ..transaction.keys import server_key
+from ..transaction.machines import RECV_REQUEST
 from ..transport.base import Flow, Receive
 from .admission import RefusedLately
 from .layer import TransactionLayer
-from .queue import Message, NewRequests
+from .queue import NewRequests, Waiting
 from .stateless import OVERLOAD
 from .thinning import Thinning
 from .time_share import TimeShare
+from .users import ServerRecord
 
 NORMAL, REFUSING, SHEDDING = "normal", "refusing", "shedding"
 """The states. In Normal, messages are served in the order in which they arrive. In Refusing, the
@@ -102,7 +104,8 @@ class Overload:
     Args:
         layer: Has the transactions, limits, counters and clock.
         serve: `serve(data, flow)` carries a message to its transaction or core. Called in the hub.
-        refuse: `refuse(data, flow, key)` answers a request with 503, without a transaction.
+        repeat: `repeat(transaction, RECV_REQUEST, data, flow)` takes a retransmission.
+        refuse: `refuse(data, flow, key, now)` answers a request with 503, without a transaction.
         crashed: `crashed(error, data, flow)` takes an error that a message has caused in the hub.
     """
 
@@ -111,13 +114,15 @@ class Overload:
         layer: TransactionLayer,
         *,
         serve: Receive,
-        refuse: Callable[[bytes, Flow, str], None],
+        repeat: Callable[[ServerRecord, str, bytes, Flow], None],
+        refuse: Callable[[bytes, Flow, str, float], None],
         crashed: Callable[[BaseException, bytes, Flow], None],
     ) -> None:
         self._layer = layer
-        self._serve, self._refuse, self._crashed = serve, refuse, crashed
+        self._serve, self._repeat, self._refuse, self._crashed = serve, repeat, refuse, crashed
         self._servers = layer.servers
         self._admission = layer.admission
+        self._lately = layer.admission.lately
         self._counters = layer.counters
         self._now = layer.clock.now
         t1 = layer.timers.t1
@@ -213,7 +218,7 @@ class Overload:
             return 0.0
         now = self._now()
         delay = self.delay if now - self._measured < self._standing else 0.0
-        if self.waiting:
+        if self.waiting.requests:
             delay = max(delay, now - next(iter(self.waiting.requests.values()))[0])
         return self._thinning.follow(now, delay)
 
@@ -247,20 +252,21 @@ class Overload:
             if self.set_aside(data, flow, self._arrival):
                 return
         except Exception as error:  # one that reaches the loop would end the reading of the socket
-            self._counters.received += 1
+            if self._counters.balance <= 0:
+                self._counters.received += 1
             self._crashed(error, data, flow)
             return
         share = self._share
-        if share is None:
-            self._pass(data, flow)
-            return
-        began = self._now()
-        self._pass(data, flow)
-        share.took(self._now() - began)
+        began = 0.0 if share is None else self._now()
+        self.sorts = False
+        self._serve(data, flow)
+        self.sorts = self.is_active
+        if share is not None:
+            share.took(self._now() - began)
 
     def set_aside(self, data: bytes, flow: Flow, arrival: float | None = None) -> bool:
-        """Keep a new request until its turn, or drop one of an unknown dialog. False for any other
-        message.
+        """Keep a new request until its turn, absorb a retransmission, or drop a request of an
+        unknown dialog. False for any other message.
 
         Args:
             data: The message.
@@ -277,8 +283,9 @@ class Overload:
                 return False
             key = request.mandatory.key or server_key(request)
         number = hash(key)
-        lately = self._admission.lately
+        lately, lost, waiting = self._lately, self._lost, self.waiting
         is_refused = number in lately.keys or number in lately.before
+        tx = self._servers.get(key)
         if data.startswith(_FREEING):
             if is_refused and data[:1] == b"A":
                 self._counters.received += 1
@@ -286,9 +293,14 @@ class Overload:
                 return True
             if data[:1] == b"C" and self._set_cancel_aside(key, data, flow):
                 return True
-            return key not in self._servers and self._drop_stranger(key, data, flow, request)
-        if key in self._servers:
-            return False
+            if tx is None:
+                return self._drop_stranger(key, data, flow, request)
+        if tx is not None:
+            if tx.reliable or request is not None or data[:1] == b"A":
+                return False
+            self._counters.received += 1
+            self._repeat(tx, RECV_REQUEST, data, flow)
+            return True
         if has_to_tag(data):
             if has_to_tag_surely(data):
                 return self._drop_stranger(key, data, flow, request)
@@ -297,7 +309,11 @@ class Overload:
                 return False
             if request.mandatory.to_tag is not None:
                 return self._drop_stranger(key, data, flow, request)
-        if may_refresh(data) and self._refreshes.may_pass(flow.remote[0], key, self._now()):
+        if (
+            data[:1] == b"R"  # most requests need no further look
+            and may_refresh(data)
+            and self._refreshes.may_pass(flow.remote[0], key, self._now())
+        ):
             self._share = self._refreshes
             return False
         priority = self._admission.priority
@@ -305,25 +321,24 @@ class Overload:
             priority.is_in(data) if request is None else priority.has(request)
         ):
             return False
-        if is_refused or number in self._lost.keys or number in self._lost.before:
+        if is_refused or number in lost.keys or number in lost.before:
             # the capacity is for callers that have not waited yet
             now = self._now()
             if self._budget > 0:
-                self._refuse_one(key, data, flow, now, None)
+                self._refuse_one(key, data, flow, now)
             else:
-                self._drop(key, data, flow, now)
+                self._drop([(key, (now, data, flow, None, ""))], now)
             return True
         cancel = None
-        before = self.waiting.pop(key)
-        if before is not None:
+        if key in waiting.requests:
             self._counters.received += 1
             self._counters.absorbed += 1
-            cancel = before[3]
-        self.waiting.put(key, self._now() if arrival is None else arrival, data, flow, cancel)
-        if len(self.waiting) > WAITING:
-            oldest, (_, data, flow, cancel, _) = next(iter(self.waiting.requests.items()))
-            self.waiting.pop(oldest)
-            self._drop(oldest, data, flow, self._now(), cancel)
+            before = waiting.pop(key)
+            cancel = None if before is None else before[3]
+        waiting.put(key, self._now() if arrival is None else arrival, data, flow, cancel)
+        if len(waiting.requests) > WAITING:
+            now = self._now()
+            self._drop(waiting.take_late(now, now, 1), now)
         if not self._is_scheduled:
             self._schedule()
         return True
@@ -361,7 +376,7 @@ class Overload:
         if self.strangers.may_pass(flow.remote[0], key, self._now()):
             self._share = self.strangers
             return False
-        self._count_drop(UNKNOWN_DIALOG, key, data, flow)
+        self._count_drops(UNKNOWN_DIALOG, [(key, (0.0, data, flow, None, ""))])
         return True
 
     def _read(self, data: bytes) -> Request | None:
@@ -400,7 +415,7 @@ class Overload:
         waiting, admission = self.waiting, self._admission
         # calls in progress first: what they still need is late, so no more than one is begun
         for _ in range(TURN if self.delay < self._late else 1):
-            if not waiting or now >= until:
+            if not waiting.requests or now >= until:
                 break
             request = waiting.take(now - self._patience)
             if request is None:
@@ -415,7 +430,7 @@ class Overload:
                 self._pass(*cancel)
             now = self._now()
         self._clear(now, now + SLICE)
-        if waiting:
+        if waiting.requests:
             self._pressed = now
             self._is_scheduled = True
             self._later(self.turn)
@@ -423,50 +438,49 @@ class Overload:
     def _clear(self, now: float, until: float) -> None:
         """Refuse or drop requests that have waited for PATIENCE, the oldest first."""
         waiting, requests = self.waiting, self.waiting.requests
-        while requests:
+        while requests and self._budget > 0:
             key = next(iter(requests))
             arrival, data, flow, cancel, _ = requests[key]
-            waited = now - arrival
-            if waited < self._patience or now >= until:
+            if now - arrival < self._patience or now >= until:
                 return
-            if self._budget > 0:
-                waiting.pop(key)
-                self._refuse_one(key, data, flow, now, cancel)
-                now = self._now()
-            elif not flow.transport.reliable or waited >= self._longest:
-                waiting.pop(key)
-                self._drop(key, data, flow, now, cancel)
-            else:
-                return
+            waiting.pop(key)
+            now = self._refuse_one(key, data, flow, now)
+            if cancel is not None:
+                self._pass(*cancel)
+        if requests and now < until:
+            late = waiting.take_late(now - self._patience, now - self._longest)
+            if late:
+                self._drop(late, now)
 
-    def _refuse_one(
-        self, key: str, data: bytes, flow: Flow, now: float, cancel: Message | None
-    ) -> None:
+    def _refuse_one(self, key: str, data: bytes, flow: Flow, now: float) -> float:
+        """Answer a request with 503. Return the time after that."""
         self.refused += 1
         try:
-            self._refuse(data, flow, key)
+            self._refuse(data, flow, key, now)
         except Exception as error:  # as in take()
             self._crashed(error, data, flow)
-        self._budget -= self._now() - now
-        if cancel is not None:
-            self._pass(*cancel)
+        after = self._now()
+        self._budget -= after - now
+        return after
 
-    def _drop(
-        self, key: str, data: bytes, flow: Flow, now: float, cancel: Message | None = None
-    ) -> None:
+    def _drop(self, requests: list[tuple[str, Waiting]], now: float) -> None:
+        """Drop new requests, and remember them by their keys. Their CANCELs pass later, because
+        this may be the greenlet of another message."""
         self._shed_at = now
-        self._lost.add(key, 0, now)
-        self._count_drop(OVERLOAD, key, data, flow)
-        if cancel is not None:
-            self._pass(*cancel)
+        self._lost.add([key for key, _ in requests], 0, now)
+        self._count_drops(OVERLOAD, requests)
+        for _, (_, _, _, cancel, _) in requests:
+            if cancel is not None:
+                gevent.get_hub().loop.run_callback(self._pass, *cancel)
 
-    def _count_drop(self, reason: str, key: str, data: bytes, flow: Flow) -> None:
-        self.dropped += 1
-        counters = self._counters
-        counters.received += 1
-        counters.dropped[reason] = counters.dropped.get(reason, 0) + 1
+    def _count_drops(self, reason: str, requests: list[tuple[str, Waiting]]) -> None:
+        count, counters = len(requests), self._counters
+        self.dropped += count
+        counters.received += count
+        counters.dropped[reason] = counters.dropped.get(reason, 0) + count
         if self._layer.tap is not None:
-            self._layer.tap.tell("in", data, flow, key)
+            for key, (_, data, flow, _, _) in requests:
+                self._layer.tap.tell("in", data, flow, key)
 
     # ---- the end
 
@@ -484,12 +498,11 @@ class Overload:
 
     def stop(self) -> None:
         """Forget the requests that wait, and the overload: the stack may be started again."""
-        while self.waiting:
-            key, (_, data, flow, cancel, _) = next(iter(self.waiting.requests.items()))
-            self.waiting.pop(key)
-            self._drop(key, data, flow, self._now())
+        now = self._now()
+        for key, (arrival, data, flow, cancel, _) in self.waiting.take_late(now, now):
+            self._drop([(key, (arrival, data, flow, None, ""))], now)
             if cancel is not None:
-                self._drop(key, *cancel, self._now())
+                self._count_drops(OVERLOAD, [(key, (arrival, *cancel, None, ""))])
         self._admission.overloaded(False)
         self.is_active = self.sorts = self._is_scheduled = False
         self._late_since.clear()

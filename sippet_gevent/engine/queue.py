@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from functools import lru_cache
+from itertools import islice
 
 from ..runtime.rates import source_of
 from ..transport.base import Flow
@@ -71,6 +72,31 @@ class NewRequests:
             if not keys:
                 del self._by_source[request[4]]
         return request
+
+    def take_late(
+        self, since: float, since_reliable: float, most: int | None = None
+    ) -> list[tuple[str, Waiting]]:
+        """Remove and return the oldest requests, up to the first one that is not late.
+
+        Args:
+            since: Those are late that have arrived until this time.
+            since_reliable: The same for requests on a connection, which are not repeated.
+            most: Most requests to return.
+        """
+        requests, by_source = self.requests, self._by_source
+        late = []
+        for item in requests.items() if most is None else islice(requests.items(), most):
+            arrival, _, flow, _, _ = item[1]
+            if arrival > since or (arrival > since_reliable and flow.transport.reliable):
+                break
+            late.append(item)
+        for key, request in late:  # as pop() does, without a call for each
+            del requests[key]
+            keys = by_source[request[4]]
+            del keys[key]
+            if not keys:
+                del by_source[request[4]]
+        return late
 
     def take(self, since: float) -> tuple[str, Waiting] | None:
         """Remove and return the request whose turn it is. Then its source is the last.

@@ -15,7 +15,7 @@ from ..message.scan import fastest as scan
 from ..observe.log_values import Plain
 from ..runtime.rates import TokenBuckets
 from ..transport.base import Flow
-from .feedback import Feedback
+from .feedback import Feedback, may_have_feedback
 from .layer import TransactionLayer
 from .received_rport import note_source
 
@@ -79,7 +79,7 @@ class Stateless:
                 pass  # the Via cannot be read: copy it unchanged, and answer to the source address
             self._layer.answer(flow, self.response(request, error.status, _phrase(error)))
 
-    def refuse_overload(self, data: bytes, flow: Flow, key: str) -> None:
+    def refuse_overload(self, data: bytes, flow: Flow, key: str, now: float) -> None:
         """Answer a new request with 503 because of overload, and remember it. Only what the answer
         repeats is read (§8.2.6).
 
@@ -87,6 +87,7 @@ class Stateless:
             data: The request, outside a dialog.
             flow: Its flow.
             key: The key that its transaction would have.
+            now: The time.
         """
         layer, admission, counters = self._layer, self._layer.admission, self._counters
         counters.received += 1
@@ -106,16 +107,19 @@ class Stateless:
                 plain_mandatory and plain_mandatory(fields)
             ) or read_mandatory(request.headers)
             reply = note_source(request, mandatory, flow)
-            self.feedback.write(request)
+            via = fields["Via"]
+            if may_have_feedback(via if type(via) is str else via[0]):
+                self.feedback.write(request)
         except ParseError as error:
-            counters.drop("bad_message", flow, self._now(), detail=error)
+            counters.drop("bad_message", flow, now, detail=error)
             return
-        known = admission.lately.get(key, self._now())
+        known = admission.lately.get(key, now)
         least, most = layer.limits.retry_after
         seconds = least + int(random() * (most - least + 1)) if known is None else known
         if known is None:
             admission.refused[OVERLOAD] = admission.refused.get(OVERLOAD, 0) + 1
-            admission.remember(key, seconds)
+            admission.lately.add([key], seconds, now)
+            admission.is_open = False
         counters.answered += 1
         answer = echo(lines, _ECHOED, f"{_UNAVAILABLE}{seconds}", self.tag(request))
         try:
@@ -134,9 +138,9 @@ class Stateless:
     def tag(self, request: Request) -> str:
         """Return the To tag of answers without a transaction. It is the same for each
         retransmission of the request (§8.2.7)."""
-        headers = request.headers
-        number = headers.get("CSeq", "").partition(" ")[0]
-        text = f"{headers.get('Call-ID')} {headers.get('From')} {number}".encode(
+        fields = request.headers.fields
+        number = str(fields.get("CSeq", "")).partition(" ")[0]
+        text = f"{fields.get('Call-ID')} {fields.get('From')} {number}".encode(
             "utf-8", "surrogateescape"
         )
         return blake2b(text, digest_size=TAG_LENGTH // 2, key=self._layer.secret).hexdigest()

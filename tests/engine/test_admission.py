@@ -240,7 +240,7 @@ def test_refused_requests_with_long_branches_take_no_memory():
     lately = RefusedLately(32.0)
     tracemalloc.start()
     for number in range(100):
-        lately.add(f"z9hG4bK{number}" + "x" * 7000, 5, 0.0)
+        lately.add([f"z9hG4bK{number}" + "x" * 7000], 5, 0.0)
     taken = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert [lately.get(f"z9hG4bK{number}" + "x" * 7000, 1.0) for number in (0, 99, 100)] == [

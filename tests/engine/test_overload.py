@@ -669,9 +669,7 @@ def test_request_in_an_unusual_spelling_is_refused_as_others_are(sip, caller, bu
         assert caller.statuses.count(503) == refused(busy)
 
 
-@pytest.mark.parametrize(
-    "module, name", [("stateless", "note_source"), ("overload", "may_refresh")]
-)
+@pytest.mark.parametrize("module, name", [("stateless", "note_source"), ("overload", "has_to_tag")])
 def test_error_that_one_request_causes_in_overload_costs_that_request_alone(
     sip, caller, busy, monkeypatch, module, name
 ):
@@ -693,6 +691,69 @@ def test_error_that_one_request_causes_in_overload_costs_that_request_alone(
     assert stats["dropped"] == {"internal_error": 1}
     assert stats["received"] == 40 == len(caller.statuses) + 1
     busy.engine.crashes.clear()
+
+
+@pytest.mark.rfc("3261 17.2.1", "3261 17.2.2")
+@pytest.mark.parametrize("method", ["INVITE", "BYE", "CANCEL"])
+def test_retransmission_in_overload_gets_the_last_response_without_a_greenlet(
+    sip, caller, method, monkeypatch
+):
+    def core(request, tx):
+        if request.method == "INVITE":
+            tx.respond(180)
+            tx.wait(60)
+        return 200
+
+    stack = sip.serve(core)
+    invite = caller.ask("INVITE")
+    request = {"INVITE": invite, "CANCEL": invite.cancel()}.get(method) or caller.request(method)
+    if method != "INVITE":
+        caller.send(request)
+    first = bytes(next(each for each in caller.responses if each.cseq.method == method))
+    before = len(caller.responses), stack.stats()["absorbed"]
+    stack.overload = overloaded(stack, sip.clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(stack.overload, "_serve", None)
+        arrive(stack, request)
+        pass_time(sip.clock, T1)
+        arrive(stack, request)
+    settle(sip)
+    again = [each for each in caller.responses[before[0] :] if each.cseq.method == method]
+    assert [bytes(each) for each in again] == [first] * 2
+    assert stack.stats()["absorbed"] == before[1] + 2
+    caller.send(invite.cancel())
+    sip.advance(1)
+
+
+def test_error_that_a_retransmission_causes_in_overload_costs_that_message_alone(
+    sip, caller, busy, monkeypatch
+):
+    request = caller.ask("OPTIONS")
+    settle(sip)
+
+    def fails(*arguments):
+        raise ValueError("a fault")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sippet_gevent.transaction.fsm.Transaction.handle", fails)
+        arrive(busy, request, request)
+    assert len(busy.engine.crashes) == 2
+    assert busy.engine.counters.balance == 0
+    busy.engine.crashes.clear()
+
+
+def test_cancel_of_the_oldest_request_is_answered_when_too_many_wait(
+    sip, caller, busy, monkeypatch
+):
+    monkeypatch.setattr(overload_module, "WAITING", 3)
+    busy.overload._is_scheduled = True
+    invite = caller.request("INVITE")
+    arrive(busy, invite, invite.cancel(), *[caller.request("OPTIONS") for _ in range(3)])
+    settle(sip)
+    assert [(each.cseq.method, each.status) for each in caller.responses] == [("CANCEL", 481)]
+    assert busy.stats()["dropped"] == {"overload": 1}
+    busy.overload._schedule()
+    settle(sip)
 
 
 def test_unusual_spelling_of_a_request_that_ends_something_does_not_wait(sip, caller, busy):

@@ -3,6 +3,9 @@
 
 Nothing is set: the capacity is what is left of the process's time when everything that frees state
 has been done. All times are parts of T1, because after T1 a client sends its request again.
+
+The file is longer than others, because a flood passes all of it, and parts of their own would cost
+calls for each message.
 """
 
 from __future__ import annotations

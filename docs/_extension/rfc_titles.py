@@ -70,6 +70,7 @@ TITLES = {
     "6223": "keep-alive indication",
     "6228": "199 responses",
     "6337": "use of the offer/answer model",
+    "6357": "design of overload control",
     "6454": "the web origin",
     "6455": "WebSocket",
     "6665": "event notification",

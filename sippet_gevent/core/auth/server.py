@@ -17,7 +17,6 @@ ends with it (§8.2.7).
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -38,7 +37,6 @@ from ...message.fields.authentication import Credentials as Authorization
 from ...message.grammar import quote
 from ...message.message import Request, Response
 from ...message.uri import URI
-from ...observe.log_values import Plain
 from ...runtime.rates import source_of
 from ...stores.users import User
 from ..privacy import ANONYMOUS_HOST
@@ -48,10 +46,17 @@ from . import digest
 from .bans import Ban, Bans
 from .claim import Claim
 from .digest import SESSION
+from .log import (
+    log_ban,
+    log_hook_error,
+    log_no_lookup,
+    log_other_address,
+    log_other_uri,
+    log_unreadable,
+    log_wrong_password,
+)
 from .lookup import Secret, Users, lookup_of, offered
 from .nonces import SECONDS, Age, Nonces
-
-log = logging.getLogger("sippet_gevent.core")
 
 OFFERED = ("SHA-256", "MD5")
 """Algorithms that are offered by default. Few phones know SHA-512-256, and each offer makes the
@@ -214,7 +219,7 @@ class Authenticator:
         if bans.until and bans.holds(source, "", now):
             raise Reject(403)
         proxied = self._proxy and method != "REGISTER"
-        claim = self._claim(request, proxied=proxied)
+        claim = self._claim(request, stack, source, proxied=proxied)
         if claim is None:
             values = request.proxy_authorization if proxied else request.authorization
             # an algorithm that was offered until take_over(): the phone tries again by itself
@@ -259,20 +264,13 @@ class Authenticator:
         except Exception as error:
             if isinstance(error, SIPError) and not isinstance(error, StoreError):
                 raise
-            stack.engine.counters.warn(
-                "users not looked up",
-                stack.clock.now(),
-                'users not looked up: method=%s realm=%s answered=503 call_id=%s reason="%r"',
-                Plain(request.method),
-                Plain(self.realm),
-                Plain(request.headers.get("Call-ID")),
-                error,
-                log=log,
-            )
+            log_no_lookup(stack, request, self.realm, error)
             after = random.randint(*stack.engine.limits.retry_after)
             raise Reject(503, "Users Unavailable", retry_after=after) from error
 
-    def _claim(self, request: Request, *, proxied: bool) -> Claim | None:
+    def _claim(
+        self, request: Request, stack: UserAgent, source: str, *, proxied: bool
+    ) -> Claim | None:
         """Return the credentials of a request for this realm. None if there are none that were
         offered. Raises Reject(400)."""
         name = "Proxy-Authorization" if proxied else "Authorization"
@@ -284,7 +282,7 @@ class Authenticator:
                 claim = Claim.read(text)
                 if claim is not None and claim.realm == self.realm and self._is_offered(claim):
                     if claim.uri != request.uri_text:
-                        self._check_uri(request, claim)
+                        _check_uri(request, claim, stack, source)
                     return claim
             values = request.proxy_authorization if proxied else request.authorization
             for value in values:
@@ -295,9 +293,10 @@ class Authenticator:
                     claim = Claim.of(cast(Authorization, value))
                     if not self._is_offered(claim):
                         continue
-                    self._check_uri(request, claim)
+                    _check_uri(request, claim, stack, source)
                     return claim
         except ParseError as error:
+            log_unreadable(stack, request, source, error)
             raise Reject(400, f"{name} Unreadable") from error
         return None
 
@@ -307,15 +306,6 @@ class Authenticator:
         if claim.qop is None:
             return self._rfc2069 and claim.algorithm == "MD5"
         return claim.qop.lower() in self._qops
-
-    def _check_uri(self, request: Request, claim: Claim) -> None:
-        """Refuse credentials that were made for another URI (RFC 7616 §3.4.6, RFC 8760 §2.6 rule
-        6). Raises Reject(400)."""
-        if claim.uri == request.uri_text:
-            return
-        theirs, uri = URI.parse(claim.uri), request.uri
-        if theirs.user != uri.user or theirs.host.lower() != uri.host.lower():
-            raise Reject(400, "Credentials For Another URI")
 
     def _ha1_of(self, claim: Claim, secret: Secret) -> str | None:
         """Return a user's HA1 for the algorithm of a claim. None if the user has none."""
@@ -349,16 +339,7 @@ class Authenticator:
                 uris += [value.uri for value in getattr(request, name) if _is_address(value)]
         for uri in uris:
             if not self._may_use(claim.username, uri, stack):
-                stack.engine.counters.warn(
-                    "address of another user",
-                    stack.clock.now(),
-                    "address of another user: user=%s address=%s method=%s call_id=%s answered=403",
-                    Plain(claim.username),
-                    Plain(excerpt(str(uri))[1:-1]),
-                    Plain(request.method),
-                    Plain(request.headers.get("Call-ID")),
-                    log=log,
-                )
+                log_other_address(stack, request, claim, uri)
                 raise Reject(403, "Address Of Another User")
 
     def _may_use(self, username: str, uri: URI, stack: UserAgent) -> bool:
@@ -388,43 +369,29 @@ class Authenticator:
         *,
         lacks_key: bool,
     ) -> None:
-        """Count and log a wrong password. A program like fail2ban can read the line.
+        """Count and log a wrong password.
 
         A user without an HA1 for the algorithm that its phone has chosen gets the same answer, and
         the line says what to do.
         """
-        counters, stack, user = tx.stack.engine.counters, tx.stack, claim.username
-        text = "authentication failed: source=%s user=%s realm=%s method=%s call_id=%s"
-        if lacks_key:
-            text += (
-                f' reason="no HA1 for {self._accepted[claim.algorithm]}" hint="set the password '
-                'again, or do not offer the algorithm"'
-            )
-        counters.warn(
-            "user without an HA1" if lacks_key else "authentication failed",
-            now,
-            text,
-            Plain(source),
-            Plain(excerpt(user)[1:-1]),
-            Plain(self.realm),
-            Plain(request.method),
-            Plain(request.headers.get("Call-ID")),
-            log=log,
-        )
-        for ban in self._bans.failed(source, user, now):
-            counters.warn(
-                "source banned",
-                now,
-                "source banned: source=%s user=%s failures=%d seconds=%d realm=%s",
-                Plain(ban.source),
-                Plain(excerpt(ban.user)[1:-1]),
-                ban.failures,
-                ban.seconds,
-                Plain(self.realm),
-                log=log,
-            )
+        stack = tx.stack
+        lacks = self._accepted[claim.algorithm] if lacks_key else None
+        log_wrong_password(stack, request, source, claim, lacks=lacks)
+        for ban in self._bans.failed(source, claim.username, now):
+            log_ban(stack, ban, self.realm)
             if self._bans.on_ban is not None:
                 stack.callbacks.spawn(_tell, stack, self._bans.on_ban, ban)
+
+
+def _check_uri(request: Request, claim: Claim, stack: UserAgent, source: str) -> None:
+    """Refuse credentials that were made for another URI (RFC 7616 §3.4.6, RFC 8760 §2.6 rule 6).
+    Raises Reject(400)."""
+    if claim.uri == request.uri_text:
+        return
+    theirs, uri = URI.parse(claim.uri), request.uri
+    if theirs.user != uri.user or theirs.host.lower() != uri.host.lower():
+        log_other_uri(stack, request, source, claim)
+        raise Reject(400, "Credentials For Another URI")
 
 
 def _prove(name: str, claim: Claim, ha1: str, nextnonce: str | None, response: Response) -> None:
@@ -441,8 +408,4 @@ def _tell(stack: UserAgent, on_ban: Callable[[Ban], object], ban: Ban) -> None:
     try:
         on_ban(ban)
     except Exception as error:
-        counters = stack.engine.counters
-        counters.core_errors += 1
-        text = 'on_ban raised: source=%s reason="%s"'
-        now, source = stack.clock.now(), Plain(ban.source)
-        counters.error("on_ban raised", now, text, source, error, exc_info=error, log=log)
+        log_hook_error(stack, ban, error)

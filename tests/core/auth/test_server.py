@@ -268,6 +268,41 @@ def test_credentials_for_another_uri_are_refused(sip):
     assert ask(sip, client, password=None, authorization=value).status == 200
 
 
+@pytest.mark.rfc("7616 3.4.6")
+def test_refused_credentials_are_logged_with_user_source_and_reason(sip, caplog):
+    serve(sip)
+    client = client_of(sip)
+    challenge = challenge_of(ask(sip, client, password=None))
+    value = authorization(challenge, "OPTIONS", uri="sip:10.0.0.1", user="100")
+    for text in (str(value), "Digest ,"):
+        request = Request("OPTIONS", URI, from_=ALICE)
+        request.headers.add("Authorization", text)
+        assert sip.run(client.send(request).final).status == 400
+    other, unreadable = (line for line in caplog.messages if "credentials refused" in line)
+    assert other.startswith(
+        "credentials refused: source=10.0.0.50 user=100 realm=example.com method=OPTIONS "
+        'answered=400 reason="they are for another URI" uri=sip:10.0.0.1 '
+        "request_uri=sip:example.com call_id="
+    )
+    assert unreadable.startswith(
+        'credentials refused: source=10.0.0.50 method=OPTIONS answered=400 reason="'
+    )
+    assert value.response not in caplog.text
+
+
+def test_flood_of_refused_credentials_writes_few_lines_and_forges_no_field(sip, caplog):
+    serve(sip)
+    client = client_of(sip)
+    challenge = challenge_of(ask(sip, client, password=None))
+    user = "x source=192.0.2.9 " + "y" * 1000
+    for count in range(100):
+        value = authorization(challenge, "OPTIONS", uri=f"sip:{count}@a", user=user)
+        assert ask(sip, client, password=None, authorization=value).status == 400
+    lines = [line for line in caplog.messages if "credentials refused" in line]
+    assert 0 < len(lines) <= 12
+    assert all(line.count(" source=") == 1 and len(line) < 1200 for line in lines)
+
+
 @pytest.mark.parametrize(
     ("text", "status"),
     [

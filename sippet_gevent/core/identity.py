@@ -35,6 +35,7 @@ from .privacy import (
     privacy_of,
     without_tag,
 )
+from .proxy.spirals import earlier_pass
 from .routing.routes import top_route
 from .server import ServerTransaction
 from .user_agent import UserAgent
@@ -146,7 +147,13 @@ class TrustDomain(Core):
     def _believes(self, request: Request, tx: ServerTransaction) -> bool:
         if self._trusts(tx.flow.remote[0]):
             return True
-        return self._is_trusted is not None and bool(self._is_trusted(request, tx))
+        if self._is_trusted is not None and self._is_trusted(request, tx):
+            return True
+        if type(request.headers.fields["Via"]) is str:
+            return False
+        earlier = earlier_pass(request, tx)  # then this element itself has asserted it
+        edge = None if earlier is None else earlier.edge
+        return isinstance(edge, _Edge) and edge._domain is self
 
     def _assert(self, request: Request, tx: ServerTransaction) -> None:
         """Replace what a stranger asserts by what we know (RFC 3325 §5, §6)."""

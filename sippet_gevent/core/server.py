@@ -89,6 +89,9 @@ class ServerTransaction(Handler):
     user: str | None = None
     """Name of the user whose password was right. None before, and for a request that needs none."""
 
+    admitted_by: Guard | None = None
+    """What has let the request pass, by its password or as an exempt one."""
+
     complete_success: Callable[[Response], None] | None = None
     """Adds header fields to the final 2xx, which an Authenticator has ordered."""
 

@@ -3,6 +3,7 @@
 | request | answer |
 |---|---|
 | ACK, or one in a call or along our route | goes to the core; an ACK cannot be asked (§22.1) |
+| that has passed, and that this stack has forwarded to itself | goes to the core, as before |
 | without credentials for the realm | 401 or 407 |
 | wrong password, or unknown user | the same 401 or 407, after the same work |
 | right password, and a nonce that is too old, used, or not ours | 401 or 407 with `stale=true` |
@@ -40,6 +41,7 @@ from ...message.uri import URI
 from ...runtime.rates import source_of
 from ...stores.users import User
 from ..privacy import ANONYMOUS_HOST
+from ..proxy.spirals import earlier_pass
 from ..server import ServerTransaction
 from ..user_agent import UserAgent
 from . import digest
@@ -209,7 +211,13 @@ class Authenticator:
         if request.mandatory.to_tag is not None and (tx.call is not None or tx._belongs()):
             return None
         if self._exempt is not None and self._exempt(request, tx):
+            tx.admitted_by = self
             return None
+        if type(request.headers.fields["Via"]) is not str:  # it was forwarded, perhaps by us
+            earlier = earlier_pass(request, tx)
+            if earlier is not None and earlier.admitted_by is self:
+                tx.admitted_by, tx.user = self, earlier.user
+                return tx.user
         stack = tx.stack
         now, source = stack.clock.now(), source_of(tx.flow.remote[0])
         if self._epoch is None:
@@ -253,7 +261,7 @@ class Authenticator:
                 self._nonces.make(time, source) if self._nonces.is_aging(nonce, time) else None
             )
             tx.complete_success = partial(_prove, name, claim, key, following)
-        tx.user = claim.username
+        tx.admitted_by, tx.user = self, claim.username
         return claim.username
 
     def _find(self, claim: Claim, request: Request, stack: UserAgent) -> Secret | None:

@@ -369,7 +369,7 @@ class Names:
     def _listener_at(self, uri: URI) -> Transport | None:
         """Return the listener at the host and port of a URI; of several, that of its transport."""
         host = normal_host(uri.host)
-        there = [transport for transport in self._transports if _is_at(transport, host, uri.port)]
+        there = [transport for transport in self._transports if is_at(transport, host, uri.port)]
         name = uri.transport or ("TLS" if uri.is_secure else "UDP")
         return next(
             (transport for transport in there if transport.name == name),
@@ -418,7 +418,7 @@ def _ports(uri: URI) -> tuple[int, ...]:
     return (DEFAULT_PORTS.get(name or "", DEFAULT_PORT),)
 
 
-def _is_at(transport: Transport, host: str, port: int | None) -> bool:
+def is_at(transport: Transport, host: str, port: int | None) -> bool:
     """True when a listener is at a host in its normal form and a port, or advertises them."""
     advertised = transport.listener.advertise
     if advertised is not None and (

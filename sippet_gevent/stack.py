@@ -54,6 +54,7 @@ from .message.address import NameAddr
 from .message.identifiers import Identifiers
 from .message.message import Request
 from .message.uri import URI, check_uri
+from .message.uri_arguments import given_uri
 from .observe.tap import Observation, Observer
 from .runtime.clock import Clock
 from .runtime.collector import COLLECTOR
@@ -557,14 +558,14 @@ class Stack(UserAgentClient):
         """Return the candidates of a URI, best first, and those that failed lately last (RFC 3263).
 
         Raises:
-            TransportError: No candidate was found. ParseError: The text is not a URI.
+            TransportError: No candidate was found. InvalidValue: The text is not a URI.
         """
-        return self.sender.resolve(URI.parse(uri) if isinstance(uri, str) else uri, listener)
+        return self.sender.resolve(given_uri("uri", uri), listener)
 
     def flow_to(self, uri: URI | str, listener: Wanted = None) -> Flow:
         """Return a flow to where a URI leads, by the best of our listeners. Raises TransportError
-        and ParseError."""
-        return self.sender.flow_to(URI.parse(uri) if isinstance(uri, str) else uri, listener)
+        and InvalidValue."""
+        return self.sender.flow_to(given_uri("uri", uri), listener)
 
     # ---- names and flows
 

@@ -10,8 +10,11 @@ import pytest
 from sippet_gevent import (
     TLS,
     URI,
+    Account,
+    BridgePolicy,
     Clock,
     Core,
+    Credentials,
     DNSResolver,
     Filter,
     Framer,
@@ -34,6 +37,7 @@ from sippet_gevent import (
     TransactionStateError,
     TransportError,
     Web,
+    add_record_route,
     forward,
     multipart,
     parse,
@@ -41,6 +45,7 @@ from sippet_gevent import (
     sdp,
 )
 from sippet_gevent.core.auth.bans import Bans
+from sippet_gevent.core.server import ServerTransaction
 from sippet_gevent.message.parser import ParserLimits
 from sippet_gevent.runtime.clock import VirtualClock
 from sippet_gevent.transport.locate.resolver import SRV
@@ -256,9 +261,9 @@ TOLD = {
     "on_provisional": (lambda: Stack().request("OPTIONS", "sip:a", on_provisional=180), TypeError, "on_provisional must be"),
     "send": (lambda: Stack().send("OPTIONS"), TypeError, 'request must be of type Request, got \'OPTIONS\': write Request("OPT'),
     "next_hop without a scheme": (lambda: Stack().send(Request("OPTIONS", "sip:a"), "127.0.0.1"), InvalidValue,
-                                  "got '127.0.0.1': write next_hop=\"sip:127.0.0.1\""),
+                                  "got '127.0.0.1': write sip:127.0.0.1"),
     "next_hop with a port": (lambda: Stack().send(Request("OPTIONS", "sip:a"), "127.0.0.1:5070"), InvalidValue,
-                             'write next_hop="sip:127.0.0.1:5070"'),
+                             'write sip:127.0.0.1:5070'),
     # ---- time
     "timeout of a clock": (lambda: Clock().timeout("3"), TypeError, "seconds must be a number, got '3': write seconds=3"),
     "alarm of a clock": (lambda: Clock().alarm(None, print), TypeError, "seconds must be a number, got None"),
@@ -279,7 +284,7 @@ TOLD = {
     "CANCEL asked for": (lambda: Stack().request("CANCEL", "sip:a"), InvalidValue, "tx = stack.send(…), and tx.cancel()"),
     "drain": (lambda: Stack("udp:127.0.0.1:0").run(drain="5"), TypeError, "drain must be a number, got '5': write drain=5"),
     "stop": (lambda: Stack().stop("5"), TypeError, "timeout must be a number of seconds or None, got '5': write timeout=5"),
-    "uri without a scheme": (lambda: Request("OPTIONS", "bob@a"), InvalidValue, "URI without a scheme (sip, sips or tel): 'bob@a'"),
+    "uri without a scheme": (lambda: Request("OPTIONS", "bob@a"), InvalidValue, "URI without a scheme (sip, sips or tel): 'bob@a': write sip:bob@a"),
     "swapped": (lambda: forward(None, Request("OPTIONS", "sip:a")), TypeError, "write forward(request, tx, *targets)"),
 }  # fmt: skip
 
@@ -290,6 +295,88 @@ def test_wrong_argument_is_told_with_what_to_write(case):
     with pytest.raises(kind, match=re.escape(text)) as told:
         call()
     assert isinstance(told.value, SIPError) == (kind is InvalidValue)
+
+
+ADDRESS = "sip:bob@192.0.2.1"
+
+
+def _account(**given):
+    return Account(**{"aor": ADDRESS, **given})
+
+
+def _received():
+    request = Request("OPTIONS", ADDRESS, via="SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1")
+    return request, ServerTransaction(Stack(), request, None)
+
+
+# every argument that takes a URI, given as text
+WANTS_URI = {
+    "request": lambda text: Stack().request("OPTIONS", text),
+    "request, next_hop": lambda text: Stack().request("OPTIONS", ADDRESS, next_hop=text),
+    "request, from_": lambda text: Stack().request("OPTIONS", ADDRESS, from_=text),
+    "request, contact": lambda text: Stack().request("OPTIONS", ADDRESS, contact=[f"<{text}>"]),
+    "request, route": lambda text: Stack().request("OPTIONS", ADDRESS, route=text),
+    "invite": lambda text: Stack().invite(text),
+    "invite, to": lambda text: Stack().invite(ADDRESS, to=f"Anna <{text}>"),
+    "subscribe": lambda text: Stack().subscribe(text, event="presence"),
+    "refer": lambda text: Stack().refer(text, ADDRESS),
+    "refer, target": lambda text: Stack().refer(ADDRESS, text),
+    "register": lambda text: Stack().register(text),
+    "register, registrar": lambda text: Stack().register(ADDRESS, registrar=text),
+    "register, contact": lambda text: Stack().register(ADDRESS, contact=text),
+    "register, outbound_proxies": lambda text: Stack().register(ADDRESS, outbound_proxies=(text,), instance="urn:uuid:1"),
+    "resolve": lambda text: Stack().resolve(text),
+    "flow_to": lambda text: Stack().flow_to(text),
+    "Request": lambda text: Request("OPTIONS", text),
+    "Response": lambda text: _received()[0].response(302, contact=text),
+    "Account": lambda text: _account(aor=text),
+    "Account, registrar": lambda text: _account(registrar=text),
+    "Account, outbound_proxy": lambda text: _account(outbound_proxy=text),
+    "Account, from_": lambda text: _account(from_=text),
+    "Account, contact": lambda text: _account(contact=text),
+    "Account row": lambda text: Account.of_row({"aor": text, "password": "x"}),
+    "forward": lambda text: forward(*_received(), text),
+    "add_record_route": lambda text: add_record_route(_received()[0], text),
+    "BridgePolicy": lambda text: BridgePolicy({"From": text}),
+}  # fmt: skip
+
+
+@pytest.mark.rfc("3261 19.1.1")
+@pytest.mark.parametrize("argument", WANTS_URI)
+def test_text_without_a_scheme_is_told_with_the_uri_to_write(argument):
+    with pytest.raises(InvalidValue, match=r": write sip:anna@192\.0\.2\.7$"):
+        WANTS_URI[argument]("anna@192.0.2.7")
+
+
+@pytest.mark.parametrize(
+    ("text", "write"),
+    [
+        ("host", "sip:host"),
+        ("localhost:5060", "sip:localhost:5060"),
+        ("a_b:secret@host", "sip:a_b@host"),
+        ("+49-30", "sip:+49-30@example.com"),
+        ("tel:12345", "sip:bob@example.com"),
+        ("mailto:anna@host", "sip:bob@example.com"),
+        ("", "sip:bob@example.com"),
+        ("sip:anna@ho st", "sip:bob@example.com"),
+    ],
+)
+def test_uri_to_write_is_what_the_text_means(text, write):
+    with pytest.raises(InvalidValue, match=f": write {re.escape(write)}$"):
+        _account(registrar=text)
+
+
+@pytest.mark.parametrize(
+    ("host", "write"),
+    [
+        ("sip:pbx.example", "pbx.example"),
+        ("anna@pbx.example", "pbx.example"),
+        ("192.0.2.1:5070", "192.0.2.1"),
+    ],
+)
+def test_host_of_credentials_is_no_uri(host, write):
+    with pytest.raises(InvalidValue, match=re.escape(f'write hosts=("{write}",)')):
+        Credentials("100", "secret", hosts=(host,))
 
 
 def test_method_with_a_function_already_is_told():

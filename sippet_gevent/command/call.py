@@ -20,6 +20,7 @@ from ..message import sdp
 from ..message.address import NameAddr
 from ..message.message import Response
 from ..message.uri import URI
+from ..message.uri_arguments import given_address, meant
 from ..observe.ladder import Ladder
 from ..stack import Stack
 from .interrupts import Interrupted, impatient, interruptible
@@ -291,11 +292,11 @@ def caller_of(text: str | None) -> NameAddr | None:
     if text is None:
         return None
     try:
-        caller = NameAddr.parse(text)
-    except ParseError as error:
-        raise Mistake(f"--from: {error}: write sip:USER@DOMAIN") from error
+        caller = given_address("--from", text)
+    except InvalidValue as error:
+        raise Mistake(str(error)) from error
     if not caller.uri.is_sip and caller.uri.scheme != "tel":
-        raise Mistake(f"--from: {text!r} is not a SIP URI: write sip:USER@DOMAIN")
+        raise Mistake(f"--from must be a SIP URI, got {text!r}: write {meant(text)}")
     return caller
 
 

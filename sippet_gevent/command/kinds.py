@@ -9,9 +9,10 @@ from ipaddress import ip_network
 from typing import NamedTuple, Protocol
 
 from ..arguments import MOST, YEAR
-from ..errors import InvalidValue, ParseError, excerpt
+from ..errors import InvalidValue, excerpt
 from ..message.fields.rfc3261 import MAX_DELTA_SECONDS
 from ..message.uri import URI
+from ..message.uri_arguments import given_sip_uri
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]").search
 
@@ -191,11 +192,9 @@ def _network_problem(text: str) -> str:
 def _uri(value: object, files: Files) -> str:
     text = _text(value, files)
     try:
-        uri = URI.parse(text)
-    except ParseError as error:
-        raise InvalidValue(f"must be a SIP URI, got {excerpt(text)}: {error}") from None
-    if not uri.is_sip:
-        raise InvalidValue(f"must be a SIP URI, got {excerpt(text)}")
+        given_sip_uri("", text)
+    except InvalidValue as error:  # the name of the setting comes in front
+        raise InvalidValue(str(error).lstrip()) from None
     return text
 
 

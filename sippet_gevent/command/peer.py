@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Protocol
 
 from ..engine.listening import FACTORIES
 from ..errors import ParseError
 from ..message.uri import URI
+from ..message.uri_arguments import has_scheme
 from ..stack import Stack
 from ..transport.locate.rfc3263 import SECURE
 from ..transport.tls import TLS
@@ -15,9 +15,6 @@ from .terminal import Mistake, naming
 
 SCHEMES = ("sip:", "sips:", "tel:")
 """Text with one of these prefixes is a URI. Other text gets `sip:` in front."""
-
-_FOREIGN = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:(?![0-9]{1,5}(?:;|$))").match
-"""Matches the scheme of another URI, `mailto:`, but no host and port, `localhost:5060`."""
 
 
 class Options(Protocol):
@@ -38,7 +35,7 @@ def peer_uri(text: str, verb: str) -> URI:
     """
     write = "write sip:HOST, sip:USER@HOST:PORT, sips:HOST or HOST (RFC 3261 §19.1)"
     is_uri = text.lower().startswith(SCHEMES)
-    if not is_uri and _FOREIGN(text):
+    if not is_uri and has_scheme(text):
         raise Mistake(f"{text!r} is not a SIP URI: {write}")
     try:
         uri = URI.parse(text if is_uri else f"sip:{text}")

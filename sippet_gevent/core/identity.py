@@ -21,6 +21,7 @@ from ..message.address import NameAddr
 from ..message.grammar import is_host
 from ..message.message import Request, Response
 from ..message.uri import URI, normal_host
+from ..message.uri_arguments import given_address
 from ..stores.bindings import Binding
 from ..transport.base import Flow
 from .client.targets import NextHop
@@ -266,4 +267,4 @@ def _request_uri(request: Request) -> URI:
 
 
 def _value(text: str) -> NameAddr:
-    return NameAddr.parse(text if "<" in text else f"<{text}>")
+    return given_address("identities", text if "<" in text else f"<{text}>")

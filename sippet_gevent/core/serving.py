@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import gevent
 
-from ..errors import Cancelled, ParseError, Reject, SIPError, excerpt
+from ..errors import Cancelled, InvalidValue, ParseError, Reject, SIPError, excerpt
 from ..message.message import Message, Request, Response
 from ..observe.log_values import Plain
 from ..transaction.machines import TERMINATED
@@ -179,8 +179,11 @@ def _call_id(what: object) -> Plain:
 def is_mistake(error: BaseException, message: object) -> bool:
     """True for an error that is a mistake of the core. That is a SIPError with status 500, or a
     ParseError about text that is not part of `message`. A ParseError with status 502 is about a
-    response to a request of the core, so it is a mistake of the peer; see Dialog.of_uac().
+    response to a request of the core, so it is a mistake of the peer; see Dialog.of_uac(). An
+    argument that is no URI is an InvalidValue with the status of its ParseError.
     """
+    if isinstance(error, InvalidValue) and error.status != 500:
+        error = error.__cause__ or error
     if isinstance(error, ParseError):
         return error.status != 502 and not (
             isinstance(message, Message) and message.is_source_of(error)

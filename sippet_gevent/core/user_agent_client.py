@@ -419,7 +419,7 @@ class UserAgentClient:
             Reject: The peer refuses, or has not reached the target.
             TransactionTimeout: The outcome is not known in time, or the peer tells nothing.
             TransportError, Cancelled: As for request().
-            ParseError: The target is no URI.
+            InvalidValue: The target is no URI.
         """
         timeout = check_wait(timeout, on_progress)
         check_way(next_hop, listener)

@@ -12,6 +12,7 @@ from .grammar import BLANKS, number, split, split_first, split_last
 from .lines import safe
 from .scan import Fields
 from .uri import URI
+from .uri_arguments import how_to_write
 
 T = TypeVar("T")
 """The result of reading a header field: one value, one value or None, or a tuple."""
@@ -347,7 +348,9 @@ class Header(Generic[T]):
             if str(error).startswith(self.name):
                 raise
             problem = getattr(error, "problem", error)
-            raise InvalidValue(f"{self.name}: cannot hold {excerpt(value)}: {problem}") from error
+            raise InvalidValue(
+                f"{self.name}: cannot hold {excerpt(value)}: {problem}{how_to_write(error)}"
+            ) from error
 
     def __repr__(self) -> str:
         return f"Header({self.name!r}, {self.compact!r}, {self.kind.name}, {self.type.__name__})"

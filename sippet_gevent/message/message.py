@@ -28,6 +28,7 @@ from .mandatory import Mandatory
 from .parameters import Parameters
 from .scan import NAMES, USUAL, Line, remember_names
 from .uri import URI, parse_uri
+from .uri_arguments import how_to_write
 
 # The fields that a response copies from its request (§8.2.6.2), and those that it copies if it
 # creates a dialog (§12.1.1).
@@ -251,7 +252,7 @@ class Request(Message):
         except InvalidValue:
             raise
         except ValueError as error:
-            raise InvalidValue(f"Request-URI: {error}") from error
+            raise InvalidValue(f"Request-URI: {error}{how_to_write(error)}") from error
         self._uri = text
 
     @property

@@ -62,6 +62,9 @@ _USER_ALLOWED = "&=+$,;?/"  # user-unreserved
 _UNESCAPED = re.compile(r"[A-Za-z0-9\-_.!~*'()&=+$,;?/]*").fullmatch
 _PASSWORD_ALLOWED = "&=+$,"
 
+NO_SCHEME = "URI without a scheme (sip, sips or tel)"
+"""The problem of a text such as `bob@example.com`; see uri_arguments.py."""
+
 SCHEME_PORTS = {"sip": 5060, "sips": 5061}
 
 # §19.1.4: a URI with one of these does not equal a URI without it, whatever the default.
@@ -280,7 +283,7 @@ def _parse_any(text: str) -> URI:
         raise ParseError(f"URI over {URI_LENGTH} characters", value=text, status=414)
     match = _SCHEME(text)
     if not match:
-        raise ParseError("URI without a scheme (sip, sips or tel)", value=text)
+        raise ParseError(NO_SCHEME, value=text)
     scheme = match[1].lower()
     rest = text[match.end() :]
     if not _OPAQUE(rest) and not (scheme in SCHEME_PORTS and _WITH_QUOTES(rest)):

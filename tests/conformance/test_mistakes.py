@@ -14,6 +14,7 @@ from sippet_gevent import (
     Part,
     Registrar,
     Request,
+    bridge,
     forward,
     sdp,
 )
@@ -60,6 +61,8 @@ BROKEN = [
     pytest.param(lambda request, tx: request.session_expires.refresher, b"Session-Expires: 90;refresher=x", id="parameter"),
     pytest.param(lambda request, tx: request.accept_language[0].q, b"Accept-Language: de;q=x", id="q"),
     pytest.param(lambda request, tx: URI.parse(request.headers["X-Target"]), b"X-Target: not a URI", id="text of a line"),
+    pytest.param(lambda request, tx: forward(request, tx, request.headers["X-Target"]), b"X-Target: bob@a", id="target in a line"),
+    pytest.param(lambda request, tx: tx.stack.refer("sip:10.0.0.60", request.headers["X-Target"]), b"X-Target: bob@a", id="target of a transfer in a line"),
     pytest.param(lambda request, tx: forward(request, tx), b"Route: <<>>, <sip:10.0.0.60;lr>", id="Route of a forwarded request"),
     pytest.param(lambda request, tx: forward(request, tx, "sip:10.0.0.60"), b"Max-Breadth: x", id="Max-Breadth"),
 ]  # fmt: skip
@@ -161,6 +164,7 @@ MISTAKES = [
     pytest.param(
         lambda request, tx: tx.respond(200, contact=ROW + "\r\n"), id="header of a response"
     ),
+    pytest.param(lambda request, tx: bridge(request, tx, ROW), id="target of a bridge"),
     pytest.param(of_its_own, id="raised by the core"),
 ]
 

@@ -11,8 +11,11 @@ from typing import NamedTuple
 from ...arguments import texts
 from ...errors import InvalidValue, excerpt
 from ...message.fields.authentication import Challenge
+from ...message.grammar import is_host
 from ...message.identifiers import create_tag
 from ...message.message import Request
+from ...message.uri import URI, bracketed, is_valid_host
+from ...message.uri_arguments import meant
 from . import digest
 from .digest import Session, base_of, known_algorithm
 
@@ -84,6 +87,14 @@ class Credentials:
         self.user = user
         self.realm = realm
         self.hosts = None if hosts is None else texts("hosts", hosts, "names")
+        for host in self.hosts or ():
+            name = bracketed(host.strip("[]"))
+            if "/" not in host and not (is_host(name) and is_valid_host(name)):
+                write = URI.parse(meant(host, is_sip=True)).host
+                raise InvalidValue(
+                    f"hosts must be names, addresses or networks, got {excerpt(host)}: write "
+                    f'hosts=("{write}",)'
+                )
         self.rfc2069 = rfc2069
         self._password = password
         self._ha1 = None if ha1 is None else _by_algorithm(ha1)

@@ -123,7 +123,8 @@ def bridge(
         TransportError: There is no way to the callee.
         Cancelled: The caller has given up. The callee got a CANCEL, or a BYE.
         TransactionStateError: The request is no INVITE, or is answered already.
-        ParseError: The target is no URI, or the callee's answer cannot be used.
+        InvalidValue: The target is no URI.
+        ParseError: The callee's answer cannot be used.
     """
     instance("request", request, Request, _WRITE)
     instance("tx", tx, ServerTransaction, _WRITE)
@@ -143,7 +144,7 @@ def bridge(
         check_timers(timers)
     keys = tx.stack.keyring if given is None else given
     retry = partial(Retry, keys, follow_redirects=follow_redirects)
-    targets = (target,) if isinstance(target, (URI, str)) else check_targets(target)
+    targets = check_targets((target,) if isinstance(target, (URI, str)) else target)
     tx.check_required()
     hops = hops_left(request)
     inbound = Inbound(request, tx, checked_policy(policy), media, credentials is not None)

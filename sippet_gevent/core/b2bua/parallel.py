@@ -33,6 +33,7 @@ from ...message.fields.rfc3261 import CSeq
 from ...message.identifiers import create_tag
 from ...message.message import Request, Response
 from ...message.uri import URI
+from ...message.uri_arguments import given_uri
 from ...stores.bindings import Binding
 from ...transaction.timers import Timers
 from ...transport.listener_choice import Wanted
@@ -105,7 +106,7 @@ class Wish(NamedTuple):
 
 
 def check_targets(targets: object) -> tuple[Target, ...]:
-    """Return the targets of a bridge, each once. Raises TypeError and Reject."""
+    """Return the targets of a bridge, each once. Raises TypeError, InvalidValue and Reject."""
     if isinstance(targets, (bytes, dict)) or not isinstance(targets, Iterable):
         targets = (targets,)
     found = tuple(dict.fromkeys(targets))
@@ -115,6 +116,8 @@ def check_targets(targets: object) -> tuple[Target, ...]:
                 f"target must be a URI, a text, a Binding or a tuple of them, got {excerpt(each)}: "
                 'write bridge(request, tx, ("sip:bob@192.0.2.20", "sip:bob@192.0.2.21"))'
             )
+        if isinstance(each, str):
+            given_uri("target", each)
     if not found:
         raise Reject(480)  # no phone is there at this moment (§21.4.18)
     if len(found) > RINGING:

@@ -38,6 +38,7 @@ from ...message.lines import safe
 from ...message.message import Message, Request, Response
 from ...message.scan import USUAL, Line, canonical
 from ...message.uri import URI
+from ...message.uri_arguments import given_address
 
 Treatment = bool | str | Callable[[Request], "str | None"]
 """What a policy does with a header field: True copies it, False leaves it out, and a text takes its
@@ -239,7 +240,7 @@ def _checked(name: str, treatment: Treatment) -> Treatment:
     if isinstance(treatment, str):
         safe(treatment, name)
         if canonical(name) in _ADDRESSES:
-            NameAddr.parse(treatment)
+            given_address(f"fields: {name}", treatment)
     elif not isinstance(treatment, bool) and not callable(treatment):
         raise TypeError(
             f"fields: {name} must be True, False, a text or a callable, got {excerpt(treatment)}: "

@@ -9,6 +9,7 @@ from ...message.identifiers import MAGIC_COOKIE
 from ...message.mandatory import transaction_key
 from ...message.message import Request
 from ...message.uri import URI
+from ...message.uri_arguments import given_sip_uri
 from ...transaction.timers import Timers
 from ...transport.base import Flow
 from ...transport.listener_choice import Wanted
@@ -24,7 +25,7 @@ from .failures import Failures
 from .long_requests import DETOUR_SECONDS, Detours
 from .next_hops import NextHops
 from .retry import Retry
-from .targets import TRIES, NextHop, RouteWriter, Ways, parse_next_hop
+from .targets import TRIES, NextHop, RouteWriter, Ways
 from .transaction import ClientTransaction
 
 _WHEN_LEAVING = frozenset(("ACK", "BYE", "CANCEL"))
@@ -212,7 +213,7 @@ class Sender(NextHops):
         else:
             uri = take_next_hop(request) if next_hop is None else next_hop
             if isinstance(uri, str):
-                uri = parse_next_hop(uri)
+                uri = given_sip_uri("next_hop", uri)
             hop = uri.host
             # §8.1.2, §16.6 step 7
             if secure:

@@ -14,7 +14,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
-from ...errors import InvalidValue, ParseError, excerpt
 from ...message.message import Request
 from ...message.uri import URI
 from ...transport.base import Flow
@@ -39,17 +38,6 @@ messages of strangers may name any number of them."""
 NextHop = URI | str | Flow
 """Where a request goes instead of its Route or Request-URI (RFC 3261 §16.6 step 7): a URI, or a
 flow (RFC 5626 §5.3)."""
-
-
-def parse_next_hop(text: str) -> URI:
-    """Read the text that an application has given as next hop. Raises InvalidValue."""
-    try:
-        return URI.parse(text)
-    except ParseError as error:
-        write = f"sip:{text}" if ":" not in text or text[:1].isdigit() else "sip:192.0.2.1"
-        raise InvalidValue(
-            f'next_hop must be a sip URI, got {excerpt(text)}: write next_hop="{write}"'
-        ) from error
 
 
 AllowTarget = Callable[[Candidate], bool]

@@ -532,7 +532,7 @@ class Call(ABC):
             TransactionTimeout: The outcome is not known in time. The call goes on.
             TransportError: Nothing could be sent.
             Cancelled: The request that this greenlet serves was cancelled.
-            ParseError: The target is no URI.
+            InvalidValue: The target is no URI.
         """
 
     @abstractmethod

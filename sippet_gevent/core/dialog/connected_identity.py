@@ -9,9 +9,10 @@
 
 from __future__ import annotations
 
-from ...errors import InvalidValue, ParseError, SIPError
+from ...errors import ParseError, SIPError
 from ...message.address import NameAddr
 from ...message.message import Message, Request, Response
+from ...message.uri_arguments import given_address
 from .events import CallEvent
 from .rule import Rule, Session
 
@@ -90,12 +91,7 @@ def change_identity(
     Raises:
         InvalidValue: The identity is no address.
     """
-    try:
-        address = NameAddr.parse(identity) if isinstance(identity, str) else identity
-    except ParseError as error:
-        raise InvalidValue(
-            f'identity must be an address, got {identity!r}: write "Desk <sip:desk@example.com>"'
-        ) from error
+    address = given_address("identity", identity)
     if not lists(peers, "supported", TAG):
         return None
     dialog = session.dialog

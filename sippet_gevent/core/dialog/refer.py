@@ -16,6 +16,7 @@ from ...message.message import Request, Response
 from ...message.parameters import URIHeaders
 from ...message.sipfrag import Fragment
 from ...message.uri import URI
+from ...message.uri_arguments import given_uri
 from ...transport.listener_choice import Wanted
 from ..client.completion import complete
 from ..client.retry import Retry
@@ -42,7 +43,7 @@ def replaces_of(dialog: Dialog) -> Replaces:
 
 
 def refer_to(target: URI | str | Call) -> ReferTo:
-    """Return the Refer-To for a target. Raises ParseError.
+    """Return the Refer-To for a target. Raises InvalidValue.
 
     A call stands for its peer. The peer gets an INVITE that replaces the call (RFC 5589 §7.3).
     """
@@ -50,7 +51,7 @@ def refer_to(target: URI | str | Call) -> ReferTo:
         uri = target.dialog.remote_target
         replaces = {"Replaces": str(replaces_of(target.dialog))}
         return ReferTo(uri._replace(headers=URIHeaders(replaces)))
-    return ReferTo(URI.parse(target) if isinstance(target, str) else target)
+    return ReferTo(given_uri("target", target))
 
 
 def status_line(status: int, reason: str | None = None) -> bytes:

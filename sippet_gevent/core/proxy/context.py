@@ -186,7 +186,7 @@ class ResponseContext(Forwarding):
                 or `next_hop` to replace the Route.
             TypeError: The target has another type.
         """
-        check_target(target)
+        check_target(target, next_hop)
         free = self._breadth
         for each in self._pending:
             free -= each.breadth

@@ -9,6 +9,7 @@ from ...engine.feedback import strip_feedback
 from ...errors import FlowFailed, Reject, WrongScheme, excerpt
 from ...message.message import Request
 from ...message.uri import URI
+from ...message.uri_arguments import given_sip_uri, given_uri
 from ...stores.bindings import Binding
 from ...transport.base import Flow, Origin
 from ..client.targets import NextHop
@@ -23,9 +24,15 @@ Target = URI | str | Binding
 """Where a branch goes: a Request-URI, or a binding with its Path or its flow."""
 
 
-def check_target(target: object) -> None:
-    """Check the type of a target. Raises TypeError, which says what to write."""
-    if target is None or isinstance(target, (URI, str, Binding)):
+def check_target(target: object, next_hop: NextHop | None = None) -> None:
+    """Check a target and its next hop, because text that a core wrote wrongly fails the core and
+    not only a branch. Raises TypeError or InvalidValue, which say what to write."""
+    if isinstance(next_hop, str):
+        given_sip_uri("next_hop", next_hop)
+    if target is None or isinstance(target, (URI, Binding)):
+        return
+    if isinstance(target, str):
+        given_uri("target", target)
         return
     how = (
         "forward(request, tx, *targets)"
@@ -71,8 +78,7 @@ def prepare(
     """
     stack = tx.stack
     names: Names = stack.names
-    # raises here, not as the failure of a branch, because the core wrote the text
-    next_hop = URI.parse(next_hop) if isinstance(next_hop, str) else next_hop
+    next_hop = given_sip_uri("next_hop", next_hop) if isinstance(next_hop, str) else next_hop
     uri = (
         target.uri
         if isinstance(target, Binding)

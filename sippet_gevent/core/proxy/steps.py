@@ -13,6 +13,7 @@ from ...message.address import NameAddr
 from ...message.identifiers import MAGIC_COOKIE, create_branch
 from ...message.message import Request, Response
 from ...message.uri import URI
+from ...message.uri_arguments import given_uri
 from ...message.via import Via
 from ..client.targets import NextHop
 from ..server import ServerTransaction
@@ -62,10 +63,9 @@ def add_record_route(request: Request, uri: URI | str) -> None:
     dialog.
 
     Raises:
-        InvalidValue: The URI cannot be sent.
-        ParseError: The text is no URI.
+        InvalidValue: The URI cannot be sent, or the text is no URI.
     """
-    given = URI.parse(uri) if isinstance(uri, str) else uri
+    given = given_uri("uri", uri)
     loose = given if given.is_loose_router else given.with_params(lr=None)
     request.headers.put_header_front("Record-Route", NameAddr(loose))
 

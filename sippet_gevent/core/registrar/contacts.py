@@ -10,6 +10,7 @@ from ...errors import InvalidValue, excerpt
 from ...message.address import NameAddr
 from ...message.grammar import QUOTED, quote
 from ...message.uri import URI
+from ...message.uri_arguments import given_address
 from ...stores.bindings import Bindings
 from ...stores.gruu import TAG, Gruus, public
 
@@ -67,7 +68,7 @@ def without_gruus(contact: NameAddr) -> NameAddr:
 
 def route(text: str) -> NameAddr:
     """Return a value of Service-Route. Raises InvalidValue for a URI without lr (RFC 3608 §6.3)."""
-    address = NameAddr.parse(text if text.startswith("<") else f"<{text}>")
+    address = given_address("service_route", text if text.startswith("<") else f"<{text}>")
     if not address.uri.is_sip or "lr" not in address.uri.parameters:
         raise InvalidValue(
             f"service_route must have SIP URIs with lr, got {excerpt(text)}: "

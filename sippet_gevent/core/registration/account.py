@@ -17,6 +17,7 @@ from ...message.address import NameAddr
 from ...message.fields.rfc3261 import MAX_DELTA_SECONDS
 from ...message.message import Request
 from ...message.uri import URI, normal_host
+from ...message.uri_arguments import given_address, given_sip_uri, given_uri
 from ...observe.log_values import Plain
 from ...transaction.timers import Timers
 from ...transport.base import Address
@@ -41,7 +42,6 @@ from .registration import (
     contact_of,
     registrar_of,
     shared_uri,
-    sip_uri,
 )
 from .requests import AccountRequests, Registering, Way
 from .row import Row, arguments_of
@@ -158,12 +158,12 @@ class Account(AccountRequests):
         check_way(None, listener)
         if on_change is not None:
             arguments.takes(on_change, ("account",), "on_change")
-        self.aor = sip_uri("aor", aor)
+        self.aor = given_sip_uri("aor", aor)
         """The address-of-record."""
         self.registrar = (
             registrar_of(self.aor)
             if registrar is None
-            else shared_uri(sip_uri("registrar", registrar))
+            else shared_uri(given_sip_uri("registrar", registrar))
         )
         """The Request-URI of REGISTER and OPTIONS."""
         self.outbound_proxies = proxies_of(outbound_proxy)
@@ -303,7 +303,7 @@ class Account(AccountRequests):
             TransactionStateError: The account is in no stack, or as for bridge().
         """
         way = self._way()
-        target = URI.parse(target) if isinstance(target, str) else target
+        target = given_uri("target", target)
         return bridge(
             request,
             tx,
@@ -598,7 +598,7 @@ def proxies_of(given: URI | str | tuple[URI | str, ...] | None) -> tuple[URI, ..
     if given is None:
         return ()
     every = (given,) if isinstance(given, (str, URI)) else tuple(given)
-    return _shared_tuple(tuple(sip_uri("outbound_proxy", each) for each in every))
+    return _shared_tuple(tuple(given_sip_uri("outbound_proxy", each) for each in every))
 
 
 def _from_of(aor: URI, given: NameAddr | URI | str | None, display_name: str) -> NameAddr:
@@ -613,6 +613,6 @@ def _from_of(aor: URI, given: NameAddr | URI | str | None, display_name: str) ->
     if isinstance(given, URI):
         return NameAddr(given, display_name)
     arguments.instance("from_", given, (NameAddr, str), 'from_="sip:+493012345@carrier.example"')
-    address = NameAddr.parse(given) if isinstance(given, str) else given
+    address = given_address("from_", given)
     address = address._replace(parameters=address.parameters.without("tag"))
     return address._replace(display=display_name) if display_name else address

@@ -18,6 +18,7 @@ from ...message.address import NameAddr
 from ...message.fields.rfc3261 import MAX_DELTA_SECONDS
 from ...message.message import Request
 from ...message.uri import URI
+from ...message.uri_arguments import given_address, given_sip_uri
 from ...observe.log_values import Plain
 from ...transport.listener_choice import Wanted
 from ..auth.credentials import Given, Keyring, keyring
@@ -85,7 +86,7 @@ class Registration(AccountRequests):
         outbound_proxies: tuple[URI | str, ...] = (),
         public_contact: bool = False,
     ) -> None:
-        self.aor = sip_uri("aor", aor)
+        self.aor = given_sip_uri("aor", aor)
         """The address-of-record."""
         self.credentials = credentials
         """The credentials of the account."""
@@ -125,7 +126,7 @@ class Registration(AccountRequests):
         self._instance = checked_instance(instance)
         self._on_change = on_change
         self._registrar = (
-            registrar_of(self.aor) if registrar is None else sip_uri("registrar", registrar)
+            registrar_of(self.aor) if registrar is None else given_sip_uri("registrar", registrar)
         )
         self._tag = stack.identifiers.tag()
         self._headers = headers or _NO_HEADERS
@@ -151,7 +152,7 @@ class Registration(AccountRequests):
                 "outbound_proxies needs instance=, which names this device in all flows, and "
                 "no next_hop= (RFC 5626 §4.2)"
             )
-        uris = [sip_uri("outbound_proxies", proxy) for proxy in proxies]
+        uris = [given_sip_uri("outbound_proxies", proxy) for proxy in proxies]
         return tuple(
             FlowRegistration(self, uri, number, uri) for number, uri in enumerate(uris, reg_id)
         )
@@ -352,23 +353,13 @@ def shared_uri(uri: URI) -> URI:
     return _shared(uri)
 
 
-def sip_uri(name: str, value: URI | str) -> URI:
-    """Return a sip or sips URI. Raises InvalidValue and ParseError."""
-    uri = URI.parse(value) if isinstance(value, str) else value
-    if not isinstance(uri, URI) or not uri.is_sip:
-        raise InvalidValue(
-            f"{name} must be a sip or sips URI, got {excerpt(value)}: write sip:100@example.com"
-        )
-    return uri
-
-
 def contact_of(value: NameAddr | URI | str | None) -> NameAddr | None:
-    """Return the Contact that a program gives, without expires. Raises ParseError."""
+    """Return the Contact that a program gives, without expires. Raises InvalidValue."""
     if value is None:
         return None
     if isinstance(value, URI):
         return NameAddr(value)
-    contact = NameAddr.parse(value) if isinstance(value, str) else value
+    contact = given_address("contact", value)
     # it would overrule the Expires of each REGISTER, the last one's 0, too (§10.2.1.1)
     return contact._replace(parameters=contact.parameters.without("expires"))
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from ...errors import InvalidValue, excerpt
-from ...message.uri import URI
+from ...message.uri_arguments import given_sip_uri
 from ..auth.credentials import Credentials
 
 _SECRET = ("user", "password", "ha1", "realm", "hosts")
@@ -104,7 +104,7 @@ def _several(value: Any) -> Any:
 
 
 def _user_of(aor: Any) -> str:
-    uri = URI.parse(aor) if isinstance(aor, str) else aor
+    uri = given_sip_uri("aor", aor)
     user = getattr(uri, "user", None)
     if not user:
         raise InvalidValue(f"account {excerpt(aor)} needs a user: write user=, too")

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from ...errors import TransportError
 from ...message.iana import DEFAULT_PORT, DEFAULT_PORTS, TRANSPORTS
 from ...message.uri import URI, address_of, bracketed, is_valid_host
+from ...message.uri_arguments import meant
 from ...message.via import Via
 from .records import NAPTR, SRV, Answer, Question, Random, Record, interleave, order_srv
 
@@ -161,6 +162,8 @@ def select(
         problem = f"a {uri.scheme} URI has no address: translate it into a sip URI first"
         if ":" in uri.scheme:
             problem = f'{uri.scheme!r} is no scheme: write URI.parse("{uri.scheme}")'
+        elif uri.opaque.isdecimal():  # localhost:5060
+            problem = f"{str(uri)!r} has no scheme: write {meant(str(uri))}"
         raise TransportError(problem, kind="not_sip")
     target = uri.parameters.get("maddr") or uri.host
     numeric = literal(target)

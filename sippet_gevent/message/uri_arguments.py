@@ -1,0 +1,107 @@
+"""URI arguments: URIs that a program, a command line or a configuration gives as text. Pure.
+
+An error says what to write. For `anna@host` it is `sip:anna@host`, because the most frequent
+mistake is a missing scheme (RFC 3261 §19.1.1).
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import InvalidValue, ParseError, excerpt
+from .address import NameAddr
+from .uri import NO_SCHEME, URI
+
+EXAMPLE = "sip:bob@example.com"
+
+has_scheme = re.compile(
+    r"(?:sips?|tel):|[A-Za-z][A-Za-z0-9+.\-]*:(?![0-9]{1,5}(?:;|$))", re.IGNORECASE
+).match
+"""Matches the scheme of a URI, `mailto:`, but no host and port, `localhost:5060`."""
+
+_SIP = "a sip or sips URI"
+
+_TELEPHONE = re.compile(r"\+[0-9\-.()]+").fullmatch
+
+
+def meant(text: str, *, is_sip: bool = False) -> str:
+    """Return the URI that a text without a scheme stands for, or else an example.
+
+    Passwords are left out, because the result goes into messages.
+
+    Args:
+        text: The text, or an address that contains it.
+        is_sip: True where only a sip or sips URI is of use, so that a number needs a host.
+    """
+    inner = text.rpartition("<")[2].partition(">")[0].strip()
+    if _TELEPHONE(inner):
+        return f"sip:{inner}@example.com" if is_sip else f"tel:{inner}"
+    try:
+        uri = URI.parse(inner if has_scheme(inner) else f"sip:{inner}")
+    except ParseError:
+        return EXAMPLE
+    if not (uri.is_sip and uri.has_valid_host):
+        return EXAMPLE
+    return excerpt(str(uri._replace(password=None)))[1:-1]
+
+
+def how_to_write(error: Exception) -> str:
+    """Return `: write sip:anna@host` for the error of a text that lacks its scheme, "" for other
+    errors."""
+    if isinstance(error, ParseError) and error.problem == NO_SCHEME and error.value is not None:
+        return f": write {meant(str(error.value))}"
+    return ""
+
+
+def given_uri(name: str, value: URI | str) -> URI:
+    """Return a URI that was given for an argument of this name.
+
+    Raises:
+        InvalidValue: The text is no URI.
+        TypeError: It is no text either.
+    """
+    if isinstance(value, URI):
+        return value
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a URI or text, got {excerpt(value)}: write {EXAMPLE}")
+    try:
+        return URI.parse(value)
+    except ParseError as error:
+        raise _refused(name, "a URI", value, error) from error
+
+
+def given_sip_uri(name: str, value: URI | str) -> URI:
+    """Return a sip or sips URI that was given for an argument of this name.
+
+    Raises:
+        InvalidValue: It is another URI, or none.
+    """
+    try:
+        uri = URI.parse(value) if isinstance(value, str) else value
+    except ParseError as error:
+        raise _refused(name, _SIP, value, error) from error
+    if not isinstance(uri, URI) or not uri.is_sip:
+        raise _refused(name, _SIP, value)
+    return uri
+
+
+def given_address(name: str, value: NameAddr | str) -> NameAddr:
+    """Return an address, with a display name or without, that was given for an argument of this
+    name. Raises InvalidValue."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return NameAddr.parse(value)
+    except ParseError as error:
+        raise _refused(name, "an address", value, error) from error
+
+
+def _refused(name: str, kind: str, value: object, error: ParseError | None = None) -> InvalidValue:
+    problem = ""
+    if error is not None and error.problem != NO_SCHEME:
+        problem = f", which is wrong: {error.problem}"
+    write = meant(str(value), is_sip=kind is _SIP)
+    refused = InvalidValue(f"{name} must be {kind}, got {excerpt(value)}{problem}: write {write}")
+    if error is not None:
+        refused.status = error.status  # for a text of the request that a core serves
+    return refused

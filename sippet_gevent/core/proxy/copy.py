@@ -18,7 +18,7 @@ from ..routing.own_route import take_own_route
 from ..routing.routes import MAX_FORWARDS, as_request_uri, top_route
 from ..routing.sips import REQUIRED, retarget
 from ..server import ServerTransaction
-from .request_validation import check_host, hops_left
+from .request_validation import check_next_hop, hops_left
 
 Target = URI | str | Binding
 """Where a branch goes: a Request-URI, or a binding with its Path or its flow."""
@@ -128,7 +128,7 @@ def prepare(
         if first is None:
             first = copy.uri
         if is_led or target is None:
-            check_host(first, is_led)
+            check_next_hop(first, is_led)
         if target is None and not is_led and names.is_local(first):
             raise Reject(404)  # the request is for this element, and has no target (§16.5)
     origin = names.listener(target.listener) if isinstance(target, Binding) else tx.route_origin

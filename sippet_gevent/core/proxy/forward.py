@@ -72,7 +72,8 @@ def forward(
     Raises:
         InvalidValue: The function is stateless, and there are several targets, or `record_route`.
         Reject: 483 when Max-Forwards is 0; 482 for a loop; 440 for more targets than Max-Breadth;
-            420 for an unknown Proxy-Require; 404 for a Request-URI of this stack without targets;
+            420 for an unknown Proxy-Require; 416 for a Request-URI that is no sip or sips URI,
+            without targets; 404 for a Request-URI of this stack without targets;
             403 for targets if the request has a Route that this stack did not make.
         TypeError: A target, or another argument, has another type.
     """

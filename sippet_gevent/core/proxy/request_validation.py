@@ -41,17 +41,22 @@ def hops_left(request: Request) -> int | None:
     return request.max_forwards  # the rare spellings, and the errors
 
 
-def check_host(uri: URI, is_route: bool) -> None:
-    """Refuse a request whose next hop has a host that is neither an address nor a name (§16.3 item
-    1). Raises Reject(400).
+def check_next_hop(uri: URI, is_route: bool) -> None:
+    """Refuse a request whose next hop has another scheme than sip and sips (§16.3 item 2), or a
+    host that is neither an address nor a name (item 1).
 
-    Hosts in other header fields, and in a Request-URI below a Route, are for other hops and are not
-    checked.
+    Other header fields, and a Request-URI below a Route, are for other hops and are not checked.
+    The Request-URI may be that of the last Route, which a strict router has put there (§16.4).
 
     Args:
         uri: The topmost Route, or else the Request-URI.
         is_route: True if it is a Route.
+
+    Raises:
+        Reject: 416 for the scheme of the Request-URI (§21.4.14), and else 400.
     """
+    if not uri.is_sip:
+        raise Reject(400, "Route Is Not A SIP URI") if is_route else Reject(416)
     if literal(uri.host) is None and not uri.has_valid_host:
         raise Reject(
             400,

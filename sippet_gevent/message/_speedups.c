@@ -1078,7 +1078,7 @@ done:
 
 #define LONGEST_PLAIN_URI 256 /* PLAIN_LENGTH of uri.py */
 
-static PyObject *uri_type, *uri_parameters, *no_uri_parameters, *no_uri_headers;
+static PyObject *sip_name, *sips_name, *uri_type, *uri_parameters, *no_uri_parameters, *no_uri_headers;
 
 /* unreserved = alphanum / mark, mark = "-" / "_" / "." / "!" / "~" / "*" / "'" / "(" / ")" */
 static int is_unreserved(char c)
@@ -1148,7 +1148,7 @@ static PyObject *plain_uri(PyObject *module, PyObject *text)
         Py_XDECREF(parameters);
         return NULL;
     }
-    PyTuple_SetItem(items, 0, PyUnicode_FromStringAndSize(scheme, scheme_end - scheme));
+    PyTuple_SetItem(items, 0, Py_NewRef(scheme_end - scheme == 4 ? sips_name : sip_name));
     PyTuple_SetItem(items, 1, user ? PyUnicode_FromStringAndSize(user, user_end - user) : Py_NewRef(Py_None));
     PyTuple_SetItem(items, 2, PyUnicode_FromStringAndSize(host, host_end - host));
     PyTuple_SetItem(items, 3, port > 0 ? PyLong_FromLong(port) : Py_NewRef(Py_None));
@@ -1293,12 +1293,14 @@ static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_speedups", NULL
 PyMODINIT_FUNC PyInit__speedups(void)
 {
     usual = PyUnicode_InternFromString(": ");
+    sip_name = PyUnicode_InternFromString("sip");
+    sips_name = PyUnicode_InternFromString("sips");
     pairs_name = PyUnicode_InternFromString("_pairs");
     text_name = PyUnicode_InternFromString("_text");
     tag_name = PyUnicode_InternFromString("tag");
     branch_name = PyUnicode_InternFromString("branch");
     tuple_new = PyObject_GetAttrString((PyObject *)&PyTuple_Type, "__new__");
-    if (!usual || !pairs_name || !text_name || !tag_name || !branch_name || !tuple_new)
+    if (!usual || !sip_name || !sips_name || !pairs_name || !text_name || !tag_name || !branch_name || !tuple_new)
         return NULL;
     PyObject *module = PyModule_Create(&definition);
     if (module && PyModule_AddIntConstant(module, "INTERFACE", INTERFACE)) {

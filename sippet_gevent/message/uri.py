@@ -268,6 +268,7 @@ def plain_in_python(text: str) -> URI | None:
         if not 0 < port < 65536:
             return None
     parameters = URIParameters.plain(tail) if tail else NO_URI_PARAMETERS
+    scheme = "sips" if scheme == "sips" else "sip"  # one text for all URIs, which saves memory
     return tuple.__new__(URI, (scheme, user, host, port, parameters, NO_URI_HEADERS, None, ""))
 
 

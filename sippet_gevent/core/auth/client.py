@@ -24,7 +24,7 @@ from ...observe.log_values import Plain
 from ..client.attempt import Attempt, Policy
 from ..element import Element
 from .credentials import Credentials, Keyring, Trust, host_key
-from .digest import Session, strongest
+from .digest import Session, shared_text, strongest
 
 log = logging.getLogger("sippet_gevent.core")
 
@@ -232,7 +232,8 @@ class Authentication(Policy):
         for key in before:
             del self._answers[key]
         where = sorted(hosts[0] if header == "authorization" else {self._hop})
-        place = (header, realm, where[0])
+        # many accounts have the same
+        place = (header, shared_text(realm), shared_text(where[0]))
         session = credentials.answer(challenge, place)
         return _Answer(session, credentials, place, True, is_second)
 

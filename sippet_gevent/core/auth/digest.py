@@ -176,7 +176,7 @@ def response(
 # ---- the client's side
 
 
-def _shared(text: str) -> str:
+def shared_text(text: str) -> str:
     """Return one text for all that are equal: the realm and the algorithm of many accounts."""
     return _one(text) if len(text) <= REMEMBERED else text
 
@@ -213,8 +213,8 @@ class Session:
         rfc2069: bool = True,
     ) -> None:
         # not the whole challenge, because thousands of accounts have one each
-        self._realm = _shared(challenge.realm or "")
-        self._spelled = None if challenge.algorithm is None else _shared(challenge.algorithm)
+        self._realm = shared_text(challenge.realm or "")
+        self._spelled = None if challenge.algorithm is None else shared_text(challenge.algorithm)
         self._opaque, self._userhash = challenge.opaque, bool(challenge.userhash)
         self.username = username
         self.algorithm = known_algorithm(challenge.algorithm) or "MD5"

@@ -42,6 +42,7 @@ from .registration import (
     contact_of,
     registrar_of,
     shared_uri,
+    with_shared_host,
 )
 from .requests import AccountRequests, Registering, Way
 from .row import Row, arguments_of
@@ -158,7 +159,7 @@ class Account(AccountRequests):
         check_way(None, listener)
         if on_change is not None:
             arguments.takes(on_change, ("account",), "on_change")
-        self.aor = given_sip_uri("aor", aor)
+        self.aor = with_shared_host(given_sip_uri("aor", aor))
         """The address-of-record."""
         self.registrar = (
             registrar_of(self.aor)

@@ -8,7 +8,7 @@ from ...errors import ParseError
 from ...message.address import NameAddr
 from ...message.message import Request, Response
 from ...message.uri import URI, bracketed
-from ...stores.bindings import flow_registered, same_resource
+from ...stores.bindings import compact, flow_registered, same_resource
 
 
 class Granted(NamedTuple):
@@ -43,6 +43,17 @@ def granted(request: Request, response: Response) -> Granted:
     return Granted(
         seconds or 0, contact, route, _gruu(contact, "pub-gruu"), _gruu(contact, "temp-gruu")
     )
+
+
+def kept(found: Granted, uri: URI) -> Granted:
+    """Return what was granted in the form that an account keeps, because there may be thousands:
+    with `uri` in place of an equal one, and parameters as text."""
+    contact = found.contact
+    if contact is None:
+        return found
+    if contact.uri == uri:
+        contact = contact._replace(uri=uri)
+    return found._replace(contact=compact(contact))
 
 
 def own_uri(request: Request) -> URI:

@@ -37,7 +37,7 @@ from ..client.retry import Retry
 from ..client.targets import NextHop
 from ..client.transaction import ClientTransaction
 from ..element import Element
-from .binding import Granted, granted, own_uri, seen_at
+from .binding import Granted, granted, kept, own_uri, seen_at
 from .requests import Registering
 from .schedule import BASE, BASE_BESIDE, LONGEST_WANTED, in_step, pause, refresh_after
 from .turns import Lane
@@ -320,8 +320,11 @@ class FlowRegistration:
         table.bind(self, flow)
         self._failures = self._brief = 0
         is_new = not self.is_registered
-        self.uri, self._tried = own_uri(tx.request), None
-        self.granted, self.address = found, flow.remote[0]
+        uri = own_uri(tx.request)
+        # one object for equal ones: that of before, or the one that has the user of the account
+        uri = next((each for each in (self.uri, self._tried) if each == uri), uri)
+        self.uri, self._tried = uri, None
+        self.granted, self.address = kept(found, uri), flow.remote[0]
         self.is_registered, self.refused, self.error = True, False, None
         self.expires_at = now + found.seconds
         after = refresh_after(found.seconds, random.random())

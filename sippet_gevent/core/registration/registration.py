@@ -86,7 +86,7 @@ class Registration(AccountRequests):
         outbound_proxies: tuple[URI | str, ...] = (),
         public_contact: bool = False,
     ) -> None:
-        self.aor = given_sip_uri("aor", aor)
+        self.aor = with_shared_host(given_sip_uri("aor", aor))
         """The address-of-record."""
         self.credentials = credentials
         """The credentials of the account."""
@@ -140,7 +140,7 @@ class Registration(AccountRequests):
         """Return the flows: one, or one for each outbound proxy. Raises InvalidValue, TypeError."""
         reg_id = 0 if self._instance is None else 1
         if not proxies:
-            key = next_hop or (self._registrar.host, self._registrar.port)
+            key = next_hop or _turn_key(self._registrar.host, self._registrar.port)
             return (FlowRegistration(self, next_hop, reg_id, key),)
         if isinstance(proxies, (str, URI)):
             raise TypeError(
@@ -346,6 +346,19 @@ def registrar_of(aor: URI) -> URI:
 @lru_cache(maxsize=64)
 def _shared(uri: URI) -> URI:
     return uri
+
+
+@lru_cache(maxsize=64)
+def _turn_key(host: str, port: int | None) -> tuple[str, int | None]:
+    return host, port
+
+
+def with_shared_host(aor: URI) -> URI:
+    """Return an address-of-record that has the host of registrar_of(), not a copy of it."""
+    if not aor.is_sip:
+        return aor
+    registrar = registrar_of(aor)
+    return aor._replace(scheme=registrar.scheme, host=registrar.host)
 
 
 def shared_uri(uri: URI) -> URI:

@@ -267,6 +267,30 @@ def test_expires_of_our_own_contact_counts(sip):
     closed(sip, registration)
 
 
+def test_thousands_of_accounts_keep_one_copy_of_what_they_have_in_common(sip):
+    sip.stack(Gate(Script(), realm="carrier", uses=1000), host="10.0.0.1")
+    client = sip.stack(host="10.0.0.50")
+    one, other = (
+        client.register(f"sip:{user}@10.0.0.1", credentials=Credentials("100", "secret"))
+        for user in ("100", "101")
+    )
+    for _ in range(2):
+        sip.clock.advance(600)
+        assert one.registered and other.registered
+        for each in (one, other):
+            assert each.contact.uri is each.own_contact
+            assert each.own_contact.user is each.aor.user
+        assert one.contact.parameters is other.contact.parameters
+        assert one.contact.parameters["expires"] == "600"
+        assert str(one.contact) == "<sip:100@10.0.0.50:5060>;expires=600"
+        assert one.aor.host is other.aor.host
+        assert one.own_contact.scheme is other.aor.scheme
+    (place,), (same,) = (each.credentials._sessions for each in (one, other))
+    assert all(mine is its for mine, its in zip(place, same))
+    closed(sip, one)
+    closed(sip, other)
+
+
 # ---- passwords
 
 

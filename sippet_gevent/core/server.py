@@ -38,7 +38,7 @@ from .dialog.end import End, reason_in
 from .dialog.handlers import CallHandlers, check_handlers
 from .dialog.media import Media
 from .dialog.notifier import Notifier, State, accept
-from .dialog.offer_answer import check_media, check_on_offer, media_address
+from .dialog.offer_answer import check_media, check_on_offer, description_of, media_address
 from .dialog.referral import Referral
 from .dialog.reliable import TAG as RELIABLE
 from .dialog.reliable import lists
@@ -191,7 +191,9 @@ class ServerTransaction(Handler):
             reliable: Repeat this provisional response to an INVITE until its PRACK comes, if the
                 caller supports that (RFC 3262). All are reliable if the INVITE requires that. The
                 next reliable response, and a 2xx after one with a body, then waits here for the
-                PRACK.
+                PRACK. If the INVITE has no offer, the first reliable response must have ours, by
+                `media` or `body` (RFC 3262 §5). Without one it leaves unreliably. If the INVITE
+                requires 100rel, it does not leave at all, and the log says so.
             media: Streams for early media. A 101 to 199 to an INVITE then answers the caller's
                 offer. The 2xx repeats that answer, or leaves it out after a reliable response. If
                 the INVITE has no offer, only a reliable response may have ours (RFC 6337 §3.1.2).
@@ -516,6 +518,9 @@ class ServerTransaction(Handler):
             fields = request.headers.fields
             if "Require" in fields:
                 self.check_required()
+                if status < 200 and self._lacks_offer(response):
+                    self._leave_out(response)
+                    return
             if "Replaces" in fields and not is_invite:
                 raise Reject(400, "Replaces Is For INVITE")  # RFC 3891 §3
             # each makes a dialog (§12.1.1)
@@ -548,6 +553,28 @@ class ServerTransaction(Handler):
                 self.call._responding(request, response)
                 self._finish(status, response)
                 self.call._refreshed(request, response, by_us=True)
+
+    def _lacks_offer(self, response: Response) -> bool:
+        """True for a response of 101 to 199 that must be reliable, because the INVITE requires
+        that, and that must have our offer, because the INVITE has none (RFC 3262 §3, §5)."""
+        request, call = self.request, self.call
+        if not lists(request, "Require") or description_of(response):
+            return False
+        return not description_of(request) if call is None else call._owes_offer
+
+    def _leave_out(self, response: Response) -> None:
+        """Log that a provisional response does not leave. The caller gets the next one."""
+        self.stack.engine.counters.warn(
+            "provisional response left out",
+            self.stack.clock.now(),
+            "provisional response left out: status=%d call_id=%s "
+            'reason="the INVITE requires 100rel and has no offer, so this needs ours: write '
+            'tx.respond(%d, media=[stream])"',
+            response.status,
+            Plain(self.request.headers.get("Call-ID")),
+            response.status,
+            log=log,
+        )
 
     def _check_is_ours(self, response: Response) -> None:
         """Refuse a response that the caller could not match to its request (§17.1.3), such as a

@@ -606,6 +606,10 @@ class Call(ABC):
     @abstractmethod
     def _finish_early(self, end: End) -> None: ...
 
+    @property
+    @abstractmethod
+    def _owes_offer(self) -> bool: ...
+
     @abstractmethod
     def _describe(self, media: Media | None, *, may_offer: bool = True) -> bytes: ...
 

@@ -27,7 +27,7 @@ from .events import CallEvent
 from .glare import Pending, must_wait
 from .late_offer import LateOffer, answer_in_ack, answer_in_prack
 from .media import Media
-from .negotiation import ACK, Means
+from .negotiation import ACK, ASKED, Means
 from .offer_answer import (
     OfferAnswer,
     as_bytes,
@@ -186,6 +186,11 @@ class DescribedCall(Call):
 
     def _describe(self, media: Media | None, *, may_offer: bool = True) -> bytes:
         return self.offers.describe(media, may_offer=may_offer)
+
+    @property
+    def _owes_offer(self) -> bool:
+        """True while an INVITE of the peer without an offer waits for ours (§13.2.1)."""
+        return self.offers.state == ASKED
 
     def _changed(self, kind: str) -> None:
         """Tell that the peer has held or resumed the call, "hold" or "resume"."""

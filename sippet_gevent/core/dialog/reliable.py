@@ -12,6 +12,8 @@ from ..capabilities import WITHIN_CALLS
 from ..client.transaction import ClientTransaction
 from ..element import ServedRequest
 from .end import End
+from .negotiation import ASKED
+from .offer_answer import description_of
 from .retransmission import Retransmission
 from .rule import Rule, Session
 from .state import DialogState
@@ -32,8 +34,10 @@ class Reliable(Rule):
     """Makes provisional responses reliable, and acknowledges those of the peer.
 
     A response of ours is reliable if the INVITE requires it, or if the core asks for it by
-    `tx.respond(183, reliable=True)` and the caller supports it. While one waits for its PRACK, the
-    next reliable one waits too, and so does a 2xx if the one before had a session description (§3).
+    `tx.respond(183, reliable=True)` and the caller supports it. If the INVITE has no offer, the
+    first one must have ours (§5). A response without one leaves unreliably then. While one waits
+    for its PRACK, the next reliable one waits too, and so does a 2xx if the one before had a
+    session description (§3).
     """
 
     __slots__ = ("_pracks", "_seen", "_sent", "_unacknowledged", "_unsent")
@@ -70,8 +74,10 @@ class Reliable(Rule):
         invite = self.session.served_invite
         if invite is None or invite.request is not request:
             return
-        if not (lists(request, "Supported") or lists(request, "Require")):
-            # the core has asked for it, but the caller does not know it (§3)
+        knows = lists(request, "Supported") or lists(request, "Require")
+        if not knows or (self.session.offers.state == ASKED and not description_of(response)):
+            # the core has asked for it, but the caller does not know it (§3), or it would be the
+            # first reliable response to an INVITE without an offer, and needs an offer (§5)
             others = tuple(tag for tag in response.require if tag.lower() != TAG)
             response.require = others or None
             response.rseq = None

@@ -172,6 +172,68 @@ def test_reliable_183_to_an_invite_without_an_offer_has_one(sip, again, demand):
     hold_and_hang_up(alerted)
 
 
+@pytest.mark.rfc("3262 5", "3261 13.2.1")
+def test_180_without_an_offer_is_unreliable_if_the_caller_asked_for_an_offer(sip):
+    def steps(tx):
+        tx.respond(180, reliable=True)
+        return tx.accept(media=[AUDIO])
+
+    alerted = Alerted(sip, steps, offer=False, supported="100rel")
+    (ringing,), (ok,) = alerted.responses(180), alerted.responses(200)
+    assert (ringing.rseq, ringing.require, ringing.body) == (None, (), b"")
+    alerted.acknowledge(**body(sdp.answer(description(ok), [PHONE], address=HOST))).hangup()
+
+
+@pytest.mark.rfc("3262 3", "3262 5", "3261 13.2.1")
+@pytest.mark.parametrize("options", [{}, {"reliable": True}], ids=["plain", "reliable"])
+def test_180_that_lacks_a_due_offer_is_left_out_and_the_call_is_answered(sip, caplog, options):
+    def steps(tx):
+        tx.respond(180, **options)
+        return tx.accept(media=[AUDIO])
+
+    alerted = Alerted(sip, steps, offer=False, require="100rel")
+    (ok,) = alerted.responses()
+    assert ok.status == 200
+    (line,) = [each.getMessage() for each in caplog.records if "left out" in each.getMessage()]
+    assert "status=180" in line and "write tx.respond(180, media=[stream])" in line
+    alerted.acknowledge(**body(sdp.answer(description(ok), [PHONE], address=HOST))).hangup()
+
+
+@pytest.mark.rfc("3262 3", "3262 5")
+def test_180_after_the_offer_in_a_reliable_183_needs_none(sip):
+    def steps(tx):
+        tx.respond(183, media=[AUDIO])
+        tx.respond(180)
+        return tx.accept()
+
+    alerted = Alerted(sip, steps, offer=False, require="100rel")
+    (early,) = alerted.responses()
+    alerted.prack(early, **body(sdp.answer(description(early), [PHONE], address=HOST)))
+    (ringing,) = alerted.responses(180)
+    assert (ringing.rseq, ringing.body) == (early.rseq + 1, b"")
+    alerted.prack(ringing)
+    alerted.acknowledge().hangup()
+
+
+@pytest.mark.rfc("3262 5")
+def test_180_to_a_reinvite_that_asks_for_an_offer_is_left_out(sip):
+    def changing(request, tx):
+        tx.respond(180)
+        tx.accept()
+
+    alerted = Alerted(sip, lambda tx: tx.accept(media=[AUDIO]))
+    call = alerted.acknowledge()
+    call.on_reinvite = changing
+    (ok,) = alerted.responses(200)
+    again = alerted.peer.within(alerted.invite, ok, "INVITE", number=5, require="100rel")
+    alerted.peer.send(again)
+    response = alerted.responses()[-1]
+    assert response.status == 200 and not alerted.responses(180)
+    answer = sdp.answer(description(response), [PHONE], address=HOST)
+    alerted.peer.send(alerted.peer.within(alerted.invite, ok, "ACK", number=5, **body(answer)))
+    call.hangup()
+
+
 @pytest.mark.rfc("3264 6")
 def test_early_media_without_a_common_stream_is_488(sip):
     alerted = Alerted(sip, lambda tx: tx.respond(183, media=[VIDEO]))

@@ -178,7 +178,7 @@ def test_call_ends_while_a_reliable_response_waits_for_another(sip, method):
 
     stack = sip.serve(core)
     peer = Peer(sip, CALLER)
-    invite = peer.ask("INVITE", supported="100rel")
+    invite = peer.ask("INVITE", supported="100rel", body="offer", content_type="application/sdp")
     assert peer.statuses == [183]
     peer.send(
         invite.cancel() if method == "CANCEL" else peer.within(invite, peer.responses[0], "BYE")

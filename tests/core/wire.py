@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import gevent
 
-from sippet_gevent import Request, Response, Via
+from sippet_gevent import ParseError, Request, Response, Via
+from sippet_gevent.core.dialog.offer_answer import description_of
 from sippet_gevent.message.identifiers import create_branch, create_tag
 from sippet_gevent.message.parser import parse
 from sippet_gevent.testing import SERVER, Sip
@@ -180,3 +182,51 @@ def start(
 def host_of(stack: Any) -> str:
     """Return the host a stack listens at."""
     return stack.engine.transports[0].local[0]
+
+
+def broken_origins(sip: Sip, host: str) -> list[str]:
+    """Return what is wrong with the o= lines of the descriptions that a host has sent.
+
+    Within a dialog, the version goes up by one with each change, and nothing else in the line
+    changes (RFC 3264 §8). What was agreed before an offer that was refused may be sent again.
+    """
+    found: list[str] = []
+    sessions: dict[tuple[str, str, str], list[bytes]] = {}
+    refused: set[bytes] = set()
+    offers: dict[tuple[str, str, int], bytes] = {}
+    for carried in sip.network.trace:
+        try:
+            message = parse(carried.data)
+            description = description_of(message)
+            call, cseq, ours, theirs = message.call_id, message.cseq, message.from_, message.to
+        except ParseError:
+            continue
+        is_ours = carried.source[0] == host
+        number = call, cseq.method, cseq.number
+        if isinstance(message, Response):
+            ours, theirs = theirs, ours
+            if not is_ours and message.status >= 300 and number in offers:
+                refused.add(offers[number])
+        if not is_ours or not description:
+            continue
+        if isinstance(message, Request):
+            offers[number] = description
+        known = sessions.setdefault((call, str(ours.tag), str(theirs.tag)), [])
+        known = known or sessions.setdefault((call, str(ours.tag), "None"), known)
+        if description in known and all(
+            each in refused for each in known[known.index(description) + 1 :]
+        ):
+            continue
+        if known and known[-1] != description and not _follows(description, known[-1]):
+            found.append(f"{description!r} after {known[-1]!r}")
+        known.append(description)
+    return found
+
+
+def _follows(description: bytes, before: bytes) -> bool:
+    one, other = (
+        re.search(rb"o=(\S+ \S+) (\d+)( \S+ \S+ \S+)", each) for each in (before, description)
+    )
+    if one is None or other is None:
+        return True  # no description that can be read
+    return (one[1], int(one[2]) + 1, one[3]) == (other[1], int(other[2]), other[3])

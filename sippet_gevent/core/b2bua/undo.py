@@ -47,8 +47,9 @@ def undone_if_refused(*legs: Undoing) -> Iterator[None]:
 def put_back(call: InviteSession | None, before: bytes) -> None:
     """Offer the session that was agreed before, if the peer has accepted a cancelled re-INVITE.
 
-    The other side of the bridge has been told that nothing has changed. This waits for the final
-    response to the re-INVITE, so call it in a greenlet of its own.
+    The other side of the bridge has been told that nothing has changed. The offer has the version
+    that follows the cancelled one (RFC 3264 §8). This waits for the final response to the
+    re-INVITE, so call it in a greenlet of its own.
     """
     if call is None:
         return
@@ -58,6 +59,6 @@ def put_back(call: InviteSession | None, before: bytes) -> None:
     if call.ended.is_set() or not before or call.offers.local == before:
         return
     try:
-        send_offer(call, "INVITE", lambda: before)
+        send_offer(call, "INVITE", lambda: call.offers.restore(before))
     except SIPError as error:
         call.warn("session not put back", error)

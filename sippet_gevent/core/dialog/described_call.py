@@ -30,7 +30,6 @@ from .media import Media
 from .negotiation import ACK, ASKED, Means
 from .offer_answer import (
     OfferAnswer,
-    as_bytes,
     check_media,
     check_on_offer,
     media_address,
@@ -140,7 +139,7 @@ class DescribedCall(Call):
             raise TypeError(
                 "answer() needs media or body: write media=[stream], or body=bytes(sdp)"
             )
-        self._send_ack(late.invite, as_bytes(body))
+        self._send_ack(late.invite, self.offers.decided(body))
 
     def hold(self, *, timeout: float | None = None) -> None:
         change_hold(self, held=True, timeout=check_seconds("timeout", timeout))
@@ -257,6 +256,7 @@ class DescribedCall(Call):
     def _send_ack(self, invite: Request, body: bytes = b"") -> None:
         self._late = None
         if self.offers.owes_answer_in(ACK):
+            body = self.offers.continued(body)
             self.offers.sent(ACK, body)
         self.dialog.acknowledge(invite, body, self.offers.local_type)
         self._acknowledged()

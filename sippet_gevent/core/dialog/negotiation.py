@@ -18,6 +18,7 @@ Descriptions are bytes here. Nothing is parsed.
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 from ...errors import TransactionStateError
@@ -290,6 +291,30 @@ def same_session(one: bytes, other: bytes) -> bool:
     return one == other or (
         one[:2] == other[:2] == b"v=" and _without_origin(one) == _without_origin(other)
     )
+
+
+_ORIGIN = re.compile(rb"^(o=\S+ \S+ )(\d{1,19})( [^\r\n]*)", re.MULTILINE)
+"""The o= line of a description, with its version in the middle. It has 64 bits (RFC 3264 §5)."""
+
+
+def following(description: bytes, last_sent: bytes) -> bytes:
+    """Return a description as the peer may get it after the one that we sent last.
+
+    In one session, the o= line stays as it is, but its version goes up by one with each change (RFC
+    3264 §8, RFC 6337 §5.2.5). What a bridge passes on may have another origin, or a version that
+    was used before, because the other side knows only what it has sent itself (RFC 3725 §7).
+
+    Args:
+        description: The description to send.
+        last_sent: The description with the highest version that we have sent; b"" for none.
+    """
+    if not last_sent or same_session(description, last_sent):
+        return last_sent or description
+    before, here = _ORIGIN.search(last_sent), _ORIGIN.search(description)
+    if before is None or here is None:
+        return description  # the application's own, such as a body that is no SDP
+    version = str(int(before[2]) + 1).encode()
+    return description[: here.start()] + before[1] + version + before[3] + description[here.end() :]
 
 
 def _without_origin(description: bytes) -> list[bytes]:

@@ -16,7 +16,6 @@ from ...message.body import Part
 from ...message.fields.rfc3261 import Warning as SIPWarning
 from ...message.message import Message, Request, Response
 from ...message.sdp import SDP, MediaStream
-from ...message.sdp.description import next_version
 from ...transport.base import Flow
 from ..routing.sips import AGENT
 from .call import SESSION_TYPE, OnOffer
@@ -34,6 +33,7 @@ from .negotiation import (
     UPDATE_ACCEPTED,
     Means,
     Negotiation,
+    following,
     same_session,
 )
 
@@ -205,6 +205,11 @@ class OfferAnswer(Negotiation):
     def give(self, carrier: str, message: Message) -> Means:
         """Note a message that we are about to send. Raises TransactionStateError."""
         description = description_of(message)
+        if self.is_relayed and self.last_sent and description not in (b"", self.local):
+            described = self.continued(description)
+            if described != description and description in message.body:
+                message.body = message.body.replace(description, described)
+                description = described
         if description and description != self._made:
             self.local_type = _type_of(message)
             if self.media is not None and self.media.is_derived:
@@ -214,6 +219,16 @@ class OfferAnswer(Negotiation):
         if before and means is Means.ANSWER:
             self._tell(before)
         return means
+
+    def continued(self, description: bytes) -> bytes:
+        """Return a description of the other side of a bridge as our peer gets it.
+
+        What is agreed may be repeated. Anything else has the o= line that follows what we have sent
+        last; see following(). In other calls, the description is returned as it is.
+        """
+        if not self.is_relayed or not description or description == self.local:
+            return description
+        return following(description, self.last_sent)
 
     def take(self, carrier: str, message: Message) -> Means:
         """Note a response or an ACK of the peer. A body that cannot be read counts as none."""
@@ -309,7 +324,7 @@ class OfferAnswer(Negotiation):
         if self.on_offer is not None and offer is not None:
             decided = self.on_offer(offer, self.call)
             if decided is not None:
-                return as_bytes(decided)
+                return self.decided(decided)
         if (
             self.local
             and same_session(self.offer, self.remote)
@@ -327,12 +342,22 @@ class OfferAnswer(Negotiation):
         if self.on_offer is not None:
             decided = self.on_offer(None, self.call)
             if decided is not None:
-                return as_bytes(decided)
+                return self.decided(decided)
         local = parsed(self.local)
         media = self._media(local)
         if media is None or (local is None and media.is_derived):
             return self.local  # the application's own, such as a body that is no SDP
         return self._note(media.offer(local), local)
+
+    def decided(self, description: SDP | bytes | str) -> bytes:
+        """Return a description that the application has decided on as bytes.
+
+        An SDP gets the o= line that follows what we have sent last, because `sdp.answer()` makes a
+        new one unless it gets `previous`. Bytes and text stay as they are. Raises TypeError.
+        """
+        if isinstance(description, SDP):
+            return following(bytes(description), self.last_sent)
+        return as_bytes(description)
 
     def directed(self, *, held: bool) -> bytes:
         """Return an offer that holds or resumes the streams that are agreed.
@@ -386,17 +411,17 @@ class OfferAnswer(Negotiation):
             return self.local
         return self._note(media.redirect(local), local)
 
-    def restore(self) -> bytes:
+    def restore(self, before: bytes | None = None) -> bytes:
         """Return an offer of what is agreed, after a refused INVITE whose changes were undone.
 
         Its version follows that of the undone description, which the peer may still use (RFC 6141
         §3.4).
+
+        Args:
+            before: What was agreed before a change that the peer has accepted, and that is to be
+                undone.
         """
-        local = parsed(self.local)
-        undone = parsed(self.last_sent)
-        if local is None or undone is None:
-            return self.local
-        self._made = bytes(next_version(undone, local))
+        self._made = following(self.local if before is None else before, self.last_sent)
         return self._made
 
     def offer_of(self, media: Media) -> bytes:
@@ -429,7 +454,9 @@ class OfferAnswer(Negotiation):
     def refused_offer(self, address: str) -> bytes:
         """Return an answer that refuses all streams of the offer that waits (RFC 6337 §5.2.4)."""
         offer = parsed(self.offer)
-        return b"" if offer is None else bytes(sdp.answer(offer, [], address=address))
+        if offer is None:
+            return b""
+        return following(bytes(sdp.answer(offer, [], address=address)), self.last_sent)
 
     # ---- what applications see
 

@@ -6,6 +6,7 @@ import pytest
 
 from sippet_gevent import InvalidValue, Reject, TransactionStateError, bridge
 from sippet_gevent.core.b2bua.third_party import ask_for_offer, reoffer
+from sippet_gevent.core.dialog.negotiation import same_session
 
 from ..wire import Peer, host_of, start
 from .phones import CALLEE, CALLER, Phones, body, describe
@@ -66,7 +67,7 @@ def test_flow_iv_moves_the_first_peer_to_the_offer_of_the_second(pair):
     bob = pair.place(pair.bob, b"", BOB)
     bridged = start(pair.sip, alice.bridge, bob)
     assert pair.alice.methods == ["INVITE", "ACK", "INVITE"]
-    assert pair.alice.last("INVITE").body == BOB
+    assert same_session(pair.alice.last("INVITE").body, BOB)
     assert pair.bob.methods == ["INVITE"]
     pair.reply(pair.alice, describe(CALLER, version=2))
     assert pair.bob.methods == ["INVITE", "ACK"]
@@ -82,9 +83,9 @@ def test_calls_with_sessions_are_connected_by_two_reinvites(pair):
     bridged = start(pair.sip, alice.bridge, bob)
     assert pair.alice.last("INVITE").body == b""
     pair.reply(pair.alice, describe(CALLER, version=2))
-    assert pair.bob.last("INVITE").body == describe(CALLER, version=2)
+    assert same_session(pair.bob.last("INVITE").body, describe(CALLER, version=2))
     pair.reply(pair.bob, describe(CALLEE, version=2))
-    assert pair.alice.last("ACK").body == describe(CALLEE, version=2)
+    assert same_session(pair.alice.last("ACK").body, describe(CALLEE, version=2))
     # what one side sends then reaches the other
     request, response = pair.alice.first
     pair.alice.send(pair.alice.back(request, response, "INFO", number=7), to=pair.at)
@@ -100,7 +101,7 @@ def test_both_offers_wait_and_the_first_is_refused(pair):
     bob = pair.place(pair.bob, b"", BOB)
     bridged = start(pair.sip, alice.bridge, bob)
     assert b"m=audio 0 " in pair.alice.last("ACK").body
-    assert pair.alice.last("INVITE").body == BOB
+    assert same_session(pair.alice.last("INVITE").body, BOB)
     pair.reply(pair.alice, describe(CALLER, version=2))
     assert pair.bob.last("ACK").body == describe(CALLER, version=2)
     pair.hang_up(pair.alice, pair.bob)

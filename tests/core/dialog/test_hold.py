@@ -343,6 +343,16 @@ def test_on_offer_answers_in_place_of_the_call(two):
     assert seen == [two.mine]
 
 
+@pytest.mark.rfc("3264 8", "6337 5.2.5")
+def test_answer_of_on_offer_keeps_the_origin_and_has_the_next_version(two):
+    before = two.call.local_sdp.origin
+    stream = AUDIO._replace(direction="inactive")
+    two.call.on_offer = lambda offer, call: sdp.answer(offer, [stream], address=OURS)
+    for version in 2 * (before.session_version + 1,):
+        response = two.offer(two.mine)
+        assert description(response).origin == before._replace(session_version=version)
+
+
 def test_on_offer_that_returns_none_leaves_it_to_the_call(two):
     two.call.on_offer = lambda offer, call: None
     assert directions(two.offer(sdp.hold(two.mine))) == ["recvonly"]

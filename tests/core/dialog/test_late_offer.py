@@ -149,6 +149,21 @@ def test_on_offer_answers_at_once(sip):
     placed.call.hangup()
 
 
+@pytest.mark.rfc("3264 8", "6337 5.2.4")
+def test_refusal_of_an_offer_in_the_2xx_to_a_reinvite_keeps_the_origin(sip):
+    placed = Placed(sip)
+    before = placed.call.local_sdp.origin
+    start(sip, placed.call.request, "INVITE")
+    video = sdp.MediaStream("video", 9002, (sdp.Codec("H264", 90000),))
+    placed.peer.reply(
+        placed.peer.last("INVITE"), 200, contact=f"<{placed.peer.uri}>", **body(phone_offer(video))
+    )
+    answer = description(placed.peer.last("ACK"))
+    assert [stream.port for stream in answer.media] == [0]
+    assert answer.origin == before._replace(session_version=before.session_version + 1)
+    assert "BYE" in placed.peer.methods
+
+
 @pytest.mark.rfc("6337 2.3", "6337 5.2.4")
 def test_on_offer_that_rejects_ends_the_call(sip):
     def on_offer(offer, call):

@@ -288,7 +288,7 @@ class Cancelled(SIPError):
 
     It is raised in a core, at its next call of this library. If it leaves the core, the answer is
     487. `cancel` is the CANCEL, whose `reason_header` says why (RFC 3326). It is None if the
-    Expires of the INVITE has passed, or a BYE has come."""
+    Expires of the INVITE has passed, or if the call has ended after its answer."""
 
     status = 487
 

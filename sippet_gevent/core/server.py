@@ -301,7 +301,8 @@ class ServerTransaction(Handler):
             if not tx.wait(60, until=picked_up):
                 return 480
 
-        After accept(), write call.wait(): this method does not notice that a call has ended.
+        After accept(), the end of the call is an exception here, as is a CANCEL before: Cancelled.
+        call.wait() returns True instead. Pause after a call with stack.clock.sleep().
 
         Args:
             seconds: How long; None waits for `until` alone.
@@ -311,15 +312,28 @@ class ServerTransaction(Handler):
             True when `until` is ready, which ends the wait early.
 
         Raises:
-            Cancelled: The caller gives up meanwhile.
+            Cancelled: The caller gives up meanwhile. After accept(): the call has ended, whichever
+                side has ended it; see call.end.
             TypeError: There is nothing to wait for, or `until` is no such object.
         """
+        if until is None and seconds is None:
+            raise TypeError("wait() needs seconds or until: write tx.wait(30)")
+        seconds, call = check_seconds("seconds", seconds), self.call
+        if call is not None and self.request.method == "INVITE" and 200 <= self.answered < 300:
+            return self._wait_in_call(call, seconds, until)
         inbox = self._inbox = self._inbox or Inbox(self.stack.clock)
+        return inbox.wait(_never, seconds) if until is None else inbox.wait_until(until, seconds)
+
+    def _wait_in_call(self, call: Call, seconds: float | None, until: Waitable | None) -> bool:
+        """Wait as wait() does after the answer. Raises Cancelled when the call has ended."""
+        inbox, has_ended = call._inbox, call.ended.is_set
         if until is None:
-            if seconds is None:
-                raise TypeError("wait() needs seconds or until: write tx.wait(30)")
-            return inbox.wait(_never, check_seconds("seconds", seconds))
-        return inbox.wait_until(until, check_seconds("seconds", seconds))
+            inbox.wait(has_ended, seconds)
+        elif inbox.wait_until(until, seconds, has_ended) and until.ready():
+            return True
+        if has_ended():
+            raise Cancelled(f"the call has ended: {call.end}")
+        return False
 
     def accept(
         self,

@@ -7,6 +7,7 @@ import pytest
 from gevent.event import AsyncResult, Event
 
 from sippet_gevent import (
+    Cancelled,
     InvalidValue,
     ParseError,
     Reject,
@@ -618,6 +619,72 @@ def test_wait_until_takes_what_gevent_waits_for(sip, make):
         lambda _, tx: 486 if tx.wait(9, until=waited) else 480, "INVITE sip:b@c.example"
     )
     assert asked.statuses == [486]
+
+
+class Waiting:
+    """A core that answers an INVITE by `answer(tx)` and then waits with these arguments."""
+
+    def __init__(self, sip, answer, **arguments):
+        self.results = []
+
+        def core(request, tx):
+            answer(tx)
+            try:
+                self.results.append(tx.wait(**arguments))
+            except Cancelled as error:
+                self.results.append(str(error))
+                raise
+
+        sip.serve(core)
+        self.peer = Peer(sip, "10.0.0.50", answer=lambda request: 200)
+        self.invite = self.peer.ask("INVITE")
+
+    def ask(self, method):
+        self.peer.send(self.peer.within(self.invite, self.peer.responses[0], method))
+
+
+@pytest.mark.rfc("3261 15.1.2")
+@pytest.mark.parametrize("until", [None, Event()])
+def test_wait_after_accept_is_cancelled_by_the_bye_of_the_caller(sip, until):
+    waiting = Waiting(sip, lambda tx: tx.accept(), seconds=100, until=until)
+    waiting.ask("ACK")
+    sip.advance(3)
+    assert waiting.results == []
+    waiting.ask("BYE")
+    assert waiting.results == ["the call has ended: bye by peer"]
+    assert waiting.peer.statuses == [200, 200] and waiting.peer.methods == []
+
+
+def test_wait_after_accept_sees_an_end_that_came_before(sip):
+    def answer(tx):
+        tx.accept().hangup()
+
+    waiting = Waiting(sip, answer, seconds=100)
+    waiting.ask("ACK")
+    assert waiting.results == ["the call has ended: bye by us"]
+
+
+def test_wait_after_accept_ends_with_its_time(sip):
+    timed = Waiting(sip, lambda tx: tx.accept(), seconds=5)
+    timed.ask("ACK")
+    sip.advance(6)
+    assert timed.results == [False]
+
+
+def test_wait_after_accept_ends_when_its_event_is_set(sip):
+    event = Event()
+    waiting = Waiting(sip, lambda tx: tx.accept(), seconds=60, until=event)
+    waiting.ask("ACK")
+    event.set()
+    sip.settle()
+    assert waiting.results == [True]
+
+
+def test_wait_after_a_refusal_waits_on(sip):
+    waiting = Waiting(sip, lambda tx: tx.respond(180) or tx.respond(486), seconds=5)
+    waiting.peer.send(waiting.invite.ack(waiting.peer.responses[-1]))
+    sip.advance(6)
+    assert waiting.results == [False]
 
 
 @pytest.mark.parametrize("arguments", [{}, {"until": 5}, {"seconds": 5, "until": "event"}])

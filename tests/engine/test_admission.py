@@ -160,7 +160,13 @@ def test_prack_that_a_core_waits_for_is_taken_while_the_reserve_is_used_up(sip, 
     stack = sip.serve(core, limits=Limits(handlers=2, reserve=0.5))
     callers = Caller(sip, caller)
     assert callers.call() == 200
-    invite = caller.ask("INVITE", "sip:reliable@10.0.0.1", supported=("100rel",))
+    invite = caller.ask(
+        "INVITE",
+        "sip:reliable@10.0.0.1",
+        supported="100rel",
+        body="offer",
+        content_type="application/sdp",
+    )
     progress = caller.responses[-1]
     assert progress.status == 183
     caller.ask("INVITE", "sip:ring@10.0.0.1")

@@ -201,7 +201,7 @@ def full(sip):
             return 200 if request.method == "UPDATE" else 501
         with tx.accept() as call:
             calls.append(call)
-            tx.wait(60)
+            stack.clock.sleep(60)
             read.extend(event.digit for event in call.events(timeout=1))
 
     calls, read = [], []

@@ -5,8 +5,12 @@ from __future__ import annotations
 import sys
 
 from sippet_gevent import (
+    Authenticator,
     Cancelled,
     Credentials,
+    Location,
+    ParseError,
+    Registrar,
     Reject,
     SIPError,
     Stack,
@@ -21,6 +25,13 @@ register_header("x_custom", "X-Custom")
 
 SHORT = Timers(b=4.0, c=10.0, d=1.0, i=0.5, j=1.0, k=0.5, l=1.0, m=1.0)
 AUDIO = sdp.MediaStream("audio", 40000, (sdp.PCMU, sdp.PCMA, sdp.G729, sdp.TELEPHONE_EVENT))
+
+OFFICE = Authenticator(
+    realm="asterisk",
+    users={"alice": "swordfish", "bob": "secret"},
+    algorithms=("MD5",),  # SIPp knows no other that the users have
+    owns=lambda username, uri: True,  # scenarios call with one name and the password of another
+)
 
 
 def answers(request, tx):
@@ -95,6 +106,39 @@ def echoes(request, tx):
             pass
 
 
+def guarded(request, tx):
+    """Ask for a password, answer, and wait for the BYE."""
+    tx.authenticate(OFFICE)
+    SERVING["answers"](request, tx)
+
+
+def guarded_hangs_up(request, tx):
+    tx.authenticate(OFFICE)
+    SERVING["hangs_up"](request, tx)
+
+
+def hangs_up_after_a_ring(request, tx):
+    """Answer after 100 and a 183 without description, for callers that insist on them."""
+    tx.respond(100)
+    tx.respond(183)
+    SERVING["hangs_up"](request, tx)
+
+
+def changing(method):
+    """Return a core that answers, changes nothing by this method of its call, and hangs up."""
+
+    def core(request, tx):
+        with tx.accept(media=[AUDIO]) as call:
+            call.wait(0.3)
+            try:
+                getattr(call, method)()
+            except Reject:
+                pass  # some scenarios refuse it
+            call.wait(0.3)
+
+    return core
+
+
 SERVING = {
     core.__name__: core
     for core in (
@@ -108,7 +152,14 @@ SERVING = {
     )
 } | {
     f"refuses{status}": (lambda request, tx, status=status: status)
-    for status in (404, 480, 486, 503, 603)
+    for status in (302, 404, 480, 486, 503, 603)
+}
+SERVING |= {
+    "hangs_up_after_a_ring": hangs_up_after_a_ring,
+    "guarded": guarded,
+    "guarded_hangs_up": guarded_hangs_up,
+    "refreshes": changing("reinvite"),
+    "updates": changing("update"),
 }
 globals().update({name: stack_of(core) for name, core in SERVING.items()})  # for `sippet serve`
 never_acknowledged = Stack(timers=Timers(t1=0.05, t2=0.4))
@@ -120,6 +171,29 @@ subscriptions = Stack(timers=SHORT)
 @messages.on("MESSAGE")
 def message(request, tx):
     return 200
+
+
+accepts_messages = Stack(timers=SHORT)
+accepts_messages.on("MESSAGE")(lambda request, tx: 202)
+
+
+def registrar_of(**limits):
+    """Return a function that serves REGISTER with a registrar of its own."""
+    return Registrar(Location(), **limits)
+
+
+registers = Stack(timers=SHORT)
+registers.on("REGISTER")(registrar_of())
+registers_one = Stack(timers=SHORT)
+registers_one.on("REGISTER")(registrar_of(max_contacts=1))
+guards_registers = Stack(timers=SHORT)
+GUARDED = registrar_of()
+
+
+@guards_registers.on("REGISTER")
+def guarded_register(request, tx):
+    tx.authenticate(OFFICE)
+    return GUARDED(request, tx)
 
 
 @subscriptions.on("SUBSCRIBE")
@@ -213,7 +287,7 @@ def call(uri, way):
                 OUTSIDE[way](stack, uri)
             else:
                 place(stack, uri, way)
-        except (Reject, Cancelled, TransactionTimeout) as error:
+        except (Reject, Cancelled, ParseError, TransactionTimeout) as error:
             print("refused", error.status, error)
             stack.clock.sleep(1.0)  # the 487 of a CANCEL
 

@@ -64,7 +64,44 @@ SERVED = {
         upstream/regress/github-0018/notify-brackets upstream/regress/github-0034/notify-1234
         upstream/regress/github-0034/notify-manylf upstream/regress/github-0034/notify-nocrlf
         upstream/regress/github-0034/notify-withlf upstream/regress/github-0207/uac
-        upstream/regress/github-0337/reply488""",
+        upstream/regress/github-0337/reply488
+        asterisk/basic_calls/two_parties/nominal/add_remove_sources/sipp/alice
+        asterisk/basic_calls/two_parties/nominal/video_bidirectional_to_unidirectional/sipp/alice
+        asterisk/basic_calls/two_parties/nominal/video_unidirectional_to_bidirectional/sipp/alice
+        asterisk/identify/request_uri/sipp/nominal""",
+    "guarded": """
+        asterisk/acl_call/sipp/testsip1-failure asterisk/acl_call/sipp/testsip2-failure
+        asterisk/acl_call/sipp/testsip3-failure asterisk/acl_call/sipp/testsip4-failure
+        asterisk/acl_call/sipp/testsip5-failure
+        asterisk/basic_calls/incoming/nominal/authed/md5/ident_by_header/sipp/echo_with_deferred_sdp
+        asterisk/basic_calls/incoming/nominal/authed/md5/ident_by_header/sipp/echo_with_initial_sdp
+        asterisk/basic_calls/incoming/nominal/authed/md5/ident_by_user/sipp/echo_with_deferred_sdp
+        asterisk/basic_calls/incoming/nominal/authed/md5/ident_by_user_drop_options/sipp/echo_with_deferred_sdp
+        asterisk/basic_calls/incoming/nominal/authed/md5/ident_by_user_drop_options/sipp/echo_with_initial_sdp
+        asterisk/basic_calls/incoming/off-nominal/unknown_user/sipp/uac-unknown-endpoint
+        asterisk/identify/port_matching/port/sipp/off_nominal
+        asterisk/identify/request_uri/sipp/off-nominal asterisk/identify/transport/sipp/off-nominal
+        asterisk/incoming_calls_without_auth/sipp/unknown_source""",
+    "guarded_hangs_up": """
+        asterisk/basic_calls/incoming/nominal/authed/md5/ident_by_header/sipp/playback_with_deferred_sdp
+        asterisk/basic_calls/incoming/nominal/authed/md5/ident_by_header/sipp/playback_with_initial_sdp
+        asterisk/basic_calls/incoming/nominal/authed/md5/ident_by_user/sipp/playback_with_deferred_sdp
+        asterisk/basic_calls/incoming/nominal/authed/md5/ident_by_user/sipp/playback_with_initial_sdp
+        asterisk/basic_calls/incoming/nominal/authed/md5/ident_by_user_drop_options/sipp/playback_with_deferred_sdp
+        asterisk/basic_calls/incoming/nominal/authed/md5/ident_by_user_drop_options/sipp/playback_with_initial_sdp""",
+    "refreshes": """
+        asterisk/dialplan_functions/pjsip_session_refresh/sipp/uac-reinvite
+        asterisk/dialplan_functions/pjsip_session_refresh/sipp/uac-rejected""",
+    "updates": "asterisk/dialplan_functions/pjsip_session_refresh/sipp/uac-update",
+    "hangs_up_after_a_ring": "asterisk/rel100/incoming/peer_supported_not_used/sipp/check_100rel",
+    "registers": """
+        asterisk/dialplan_functions/chan_is_avail/sipp/register
+        asterisk/registration/inbound/nominal/contact_acl/ipv4/sipp/register-noauth-permitted
+        asterisk/transport/reuse/invite/sipp/register""",
+    "guards_registers": "asterisk/auth/uas/auth_security_events/sipp/register_pass",
+    "accepts_messages": """
+        asterisk/message/message_basic_drop_options/sipp/message
+        asterisk/message/message_cust_hdr/sipp/message""",
     "echoes": """
         drachtio-server/uac_blue drachtio-server/uac_green drachtio-server/uac_orange
         drachtio-server/uac-long-sdp drachtio-server/uac-long-uri drachtio-srf/uac-success-green
@@ -86,13 +123,23 @@ SERVED = {
         drachtio-server/uac-session-expires drachtio-srf/uac-send-reinvite-no-sdp
         pjsip/uac-inv-without-sdp upstream/regress/github-0192/uac
         upstream/regress/github-0259/uac upstream/regress/github-0262/uac
-        upstream/regress/github-0862/uac""",
+        upstream/regress/github-0862/uac
+        asterisk/basic_calls/incoming/nominal/unauthed/ident_by_user/sipp/playback_with_deferred_sdp
+        asterisk/basic_calls/incoming/nominal/unauthed/ident_by_user/sipp/playback_with_initial_sdp
+        asterisk/basic_calls/incoming/nominal/unauthed/ident_by_user_drop_options/sipp/playback_with_deferred_sdp
+        asterisk/basic_calls/incoming/nominal/unauthed/ident_by_user_drop_options/sipp/playback_with_initial_sdp
+        asterisk/dialplan_functions/pjsip_hangup/sipp/invite-expects-200-then-bye
+        asterisk/stir_shaken/stir_shaken_acl_fail/sipp/invite
+        asterisk/stir_shaken/stir_shaken_anon_callerid/sipp/invite""",
     "previews": "drachtio-server/uac-cancel",
     "rings": """
         drachtio-server/uac-notify-during-call-setup
         drachtio-srf/uac-cancel
         drachtio-srf/uac-drop-200-then-cancel""",
-    "refuses404": "drachtio-srf/uac-expect-404 upstream/regress/github-0458/uac",
+    "refuses404": """
+        drachtio-srf/uac-expect-404 upstream/regress/github-0458/uac
+        asterisk/basic_calls/incoming/off-nominal/invalid_number/sipp/inbound_to_asterisk
+        asterisk/incoming_calls_without_auth/sipp/unknown_destination""",
     "refuses480": """
         drachtio-srf/uac-expect-480 drachtio-server/uac-outbound-3033-expect-480
         drachtio-server/uac-no-ack""",
@@ -148,6 +195,56 @@ CALLED = {
     "pjsip/uas-subscribe-terminated-retry": ("subscribes", "subscription terminated"),
     "upstream/regress/github-0207/uas": ("asks for options", "answered 200"),
     "upstream/sipp_scenarios/mcd_register": ("registers", "registered 200"),
+    "asterisk/basic_calls/outgoing/nominal/dialstring/sipp/uas": ("waits", "call bye by peer"),
+    "asterisk/basic_calls/outgoing/off-nominal/bob_does_not_answer/sipp/receive": (
+        "cancels",
+        "refused 408",
+    ),
+    "asterisk/basic_calls/outgoing/off-nominal/bob_incompatible_codecs/sipp/receive": (
+        "hangs",
+        "call bye by us",
+    ),
+    "asterisk/basic_calls/outgoing/off-nominal/bob_is_busy/sipp/receive-ipv4-tcp": (
+        "hangs",
+        "refused 486",
+    ),
+    "asterisk/basic_calls/outgoing/off-nominal/call_canceled/sipp/call_cancel_invalid_sdp": (
+        "hangs",
+        "refused 408",
+    ),
+    "asterisk/basic_calls/outgoing/off-nominal/call_canceled/sipp/call_cancel_missing_sdp": (
+        "hangs",
+        "refused 408",
+    ),
+    "asterisk/basic_calls/outgoing/off-nominal/call_canceled/sipp/call_cancel_valid_sdp": (
+        "hangs",
+        "refused 408",
+    ),
+    "asterisk/basic_calls/outgoing/off-nominal/call_canceled/sipp/call_invalid_sdp": (
+        "hangs",
+        "call bye by us",
+    ),
+    "asterisk/basic_calls/outgoing/off-nominal/call_canceled/sipp/call_missing_sdp": (
+        "hangs",
+        "refused 502",
+    ),
+    "asterisk/basic_calls/two_parties/off-nominal/authed/bob_rejects/sipp/bob": (
+        "knows",
+        "refused 403",
+    ),
+    "asterisk/history_info/diversion_response_181/sipp/user2": ("hangs", "call bye by us"),
+    "asterisk/history_info/history_info_response_181/sipp/user2": ("hangs", "call bye by us"),
+    "asterisk/history_info/no_diversion_response_181/sipp/user2": ("hangs", "call bye by us"),
+    "asterisk/rel100/outgoing/peer_supported_not_used/sipp/check_100rel": (
+        "waits",
+        "call bye by peer",
+    ),
+    "asterisk/resolver/a/sipp/uas": ("waits", "call bye by peer"),
+    "asterisk/resolver/srv/failover/in_dialog/timeout/sipp/uas-ignore": (
+        "waits",
+        "call bye by peer",
+    ),
+    "asterisk/resolver/srv/failover/in_dialog/transport_udp/sipp/uas-503": ("hangs", "refused 503"),
 }
 
 NOT_OURS = {
@@ -174,7 +271,27 @@ OTHERS = {
     "asterisk/publish/*": "wants the subscribers of a configuration file",
     "asterisk/message/*": "one side of a message through a server with a dial plan",
     "asterisk/transfers/*": "one of several phones around a server with a dial plan; they wait for each other",
-    "asterisk/*": "wants the accounts, dial plan or address lists of its server, or is one of several phones around it",
+    "asterisk/auth/uac/*": "challenges with realms whose passwords its server has in a configuration file",
+    "asterisk/auth/uas/*": "registers with a wrong password, which SIPp gets from its test suite",
+    "asterisk/basic_calls/incoming/off-nominal/incompatible_codecs/*": "wants 488 to codecs that our stream has",
+    "asterisk/basic_calls/incoming/off-nominal/md5/*": "reads its wrong passwords from a file that the corpus does not have",
+    "asterisk/basic_calls/incoming/off-nominal/userpass/*": "calls with a wrong password, which SIPp gets from its test suite",
+    "asterisk/basic_calls/outgoing/nominal/*": "insists on the user that its dial plan calls or names in From",
+    "asterisk/basic_calls/two_parties/nominal/direct_media/*": "waits for the requests by which its server moves the media to the other phone",
+    "asterisk/basic_calls/two_parties/*/alice": "wants 503 where its server has been refused by the other phone",
+    "asterisk/basic_calls/two_parties/*": "waits for the re-INVITEs that its server passes on from the other phone",
+    "asterisk/dialplan_functions/pjsip_aor/*": "waits for what the dial plan does with its binding",
+    "asterisk/dialplan_functions/pjsip_dtmfmode/*": "insists on an answer without telephone-event, and on digits by INFO",
+    "asterisk/dialplan_functions/pjsip_hangup/*": "insists on a 183 and then on the status that its dial plan chooses",
+    "asterisk/dialplan_functions/pjsip_notify/*": "waits for a NOTIFY of its dial plan, of an event that it has not subscribed to",
+    "asterisk/headers/no_contact/*": "wants 400 to methods that the core does not serve: 405 comes first (RFC 3261 §8.2.1)",
+    "asterisk/history_info/*": "waits for the 181 of a server that diverts its call",
+    "asterisk/incoming_calls_without_auth/*": "wants 488 to codecs that our stream has",
+    "asterisk/nat/*": "wants its Contact and routes replaced by its source, but they hold (RFC 3261 §12.1.1)",
+    "asterisk/resolver/*": "refuses a MESSAGE, as one of the hops between which its server fails over",
+    "asterisk/stir_shaken/*": "insists on the Reason of a server that checks identities (RFC 8224)",
+    "asterisk/transport/symmetric/notify/*": "wants the mailbox of a configuration file",
+    "asterisk/transport/*": "insists on port 5066 in the Via, where its server listens",
     "drachtio-server/uac-register*": "wants the registrar and the presence server of its application",
     "by-example/Active-Media/*": "plays a file of sound that the corpus does not have",
     "by-example/Call-pickup-3pcc/*": "waits for another SIPp",
@@ -253,13 +370,25 @@ ROWS = {
 }
 
 
-def arguments(scenario, folder, port=9):
+KEYWORDS = {"ident_key": "alice", "custom_media_port": "41000", "dest": "bob"}
+"""Values that the test suite of a scenario gives to SIPp on its command line."""
+
+
+NO_PORT = 9
+
+CALLED_USER = re.compile(rb"INVITE sip:([^@\s\[]+)@")
+"""The user part of a Request-URI, which SIPp does not write into its credentials by itself."""
+
+
+def arguments(scenario, folder, port=NO_PORT):
     """Return the arguments with which SIPp plays a scenario against a server of this port."""
     text = path_of(scenario).read_bytes()
     quick = SOUND.sub(b'<log message="sound"/>', text)
     quick = PAUSE.sub(
         lambda found: found[1] + (b"3000" if int(found[2]) > LONGEST else found[2]) + b'"', quick
     )
+    if port == NO_PORT:  # SIPp waits for a call, so it has no remote host for its own requests
+        quick = quick.replace(b"[remote_ip]:[remote_port]", f"127.0.0.1:{port}".encode())
     path = path_of(scenario)
     if quick != text:
         path = folder / (scenario.replace("/", "-") + ".xml")
@@ -270,6 +399,12 @@ def arguments(scenario, folder, port=9):
         row = next(row for key, row in ROWS.items() if fnmatchcase(scenario, key))
         rows.write_text("SEQUENTIAL\n" + row.replace("{port}", str(port)))
         more = ["-inf", rows]
+    for keyword, value in KEYWORDS.items():
+        if f"[{keyword}".encode() in text:
+            more += ["-key", keyword, value]
+    found = CALLED_USER.search(text)
+    if b"[authentication username" in text and found is not None:
+        more += ["-auth_uri", f"{found[1].decode()}@127.0.0.1:{port}"]
     return [
         "-sf", path, "-i", "127.0.0.1", "-bind_local", "-nostdin", "-m", "1",
         "-au", "bob", "-ap", "secret", *more,

@@ -184,8 +184,8 @@ def registrar_of(**limits):
 
 registers = Stack(timers=SHORT)
 registers.on("REGISTER")(registrar_of())
-registers_one = Stack(timers=SHORT)
-registers_one.on("REGISTER")(registrar_of(max_contacts=1))
+registers_none = Stack(timers=SHORT)
+registers_none.on("REGISTER")(registrar_of())  # nobody else has registered there
 guards_registers = Stack(timers=SHORT)
 GUARDED = registrar_of()
 
@@ -269,9 +269,25 @@ def subscribe(stack, uri):
             print("subscription", subscription.state)
 
 
+def send_message(stack, uri):
+    print("answered", stack.request("MESSAGE", uri, body="hello", content_type="text/plain").status)
+
+
+def notify(stack, uri):
+    """Tell the state of a mailbox without a subscription."""
+    summary = "Messages-Waiting: yes\r\nVoice-Message: 1/0 (0/0)\r\n"
+    response = stack.request(
+        "NOTIFY", uri, body=summary, event="message-summary", subscription_state="terminated",
+        contact="<sip:us@127.0.0.1>", content_type="application/simple-message-summary",
+    )  # fmt: skip
+    print("answered", response.status)
+
+
 OUTSIDE = {
     "registers": register,
     "subscribes": subscribe,
+    "sends a message": send_message,
+    "notifies": notify,
     "asks for options": lambda stack, uri: print("answered", stack.request("OPTIONS", uri).status),
 }
 """How a scenario gets requests outside of calls."""

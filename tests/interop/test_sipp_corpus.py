@@ -97,10 +97,19 @@ SERVED = {
     "registers": """
         asterisk/dialplan_functions/chan_is_avail/sipp/register
         asterisk/registration/inbound/nominal/contact_acl/ipv4/sipp/register-noauth-permitted
+        asterisk/subscriptions/mwi/unsolicited/mailbox_count_changes/sipp/alice-registers
+        asterisk/subscriptions/mwi/unsolicited/notify_after_register/sipp/register_and_quit_two
+        asterisk/subscriptions/presence/presence_pidf/sipp/alice-registers
         asterisk/transport/reuse/invite/sipp/register""",
-    "guards_registers": "asterisk/auth/uas/auth_security_events/sipp/register_pass",
+    "registers_none": """
+        asterisk/registration/inbound/off-nominal/no_contact_header/sipp/register-noauth-no-contact-header""",
+    "guards_registers": """
+        asterisk/auth/uas/auth_security_events/sipp/register_pass
+        saghul/sipp_uac_register_pns_non-push saghul/sipp_uac_register_pns_non-push_fc
+        saghul/sipp_uac_register_pns_push saghul/sipp_uac_register_quick""",
     "accepts_messages": """
         asterisk/message/message_basic_drop_options/sipp/message
+        asterisk/message/message_context/sipp/message
         asterisk/message/message_cust_hdr/sipp/message""",
     "echoes": """
         drachtio-server/uac_blue drachtio-server/uac_green drachtio-server/uac_orange
@@ -116,7 +125,16 @@ SERVED = {
         pjsip/uac-subscribe saghul/sipp_uac_subscribe_mwi_bogus_from
         saghul/sipp_uac_subscribe_presence saghul/sipp_uac_subscribe_presence_poll
         saghul/sipp_uac_subscribe_presence_refresh siphon-rs/subscribe_lifecycle
-        siphon-rs/subscribe_notify""",
+        siphon-rs/subscribe_notify
+        asterisk/subscriptions/large_number_of_accept_headers/sipp/subscribe
+        asterisk/subscriptions/mwi/sub_setup_teardown/sipp/mwi_subscription
+        asterisk/subscriptions/mwi/sub_setup_teardown_drop_options/sipp/mwi_subscription
+        asterisk/subscriptions/presence/devstate_repeat/sipp/subscribe
+        asterisk/subscriptions/presence/presencestate_repeat/sipp/subscribe
+        asterisk/subscriptions/presence/unsubscribe/sipp/alice-subscribes
+        asterisk/subscriptions/rls/lists_of_lists/off_nominal/mwi/resource_duplication/sipp/list_subscribe
+        asterisk/subscriptions/rls/lists_of_lists/off_nominal/presence/resource_duplication/sipp/list_subscribe
+        asterisk/subscriptions/unknown_event_package/sipp/subscribe""",
     "never_acknowledged": "drachtio-server/uac-drop-all-200 drachtio-srf/uac-drop-all-200",
     "follows": "pjsip/transfer-attended pjsip/uac-norefersub",
     "hangs_up": """
@@ -195,6 +213,26 @@ CALLED = {
     "pjsip/uas-subscribe-terminated-retry": ("subscribes", "subscription terminated"),
     "upstream/regress/github-0207/uas": ("asks for options", "answered 200"),
     "upstream/sipp_scenarios/mcd_register": ("registers", "registered 200"),
+    "asterisk/subscriptions/mwi/unsolicited/initial_notify/sipp/initial_notify": (
+        "notifies",
+        "answered 200",
+    ),
+    "asterisk/subscriptions/mwi/unsolicited/notify_after_register/sipp/receive_notify": (
+        "notifies",
+        "answered 200",
+    ),
+    "asterisk/message/message_no_redirect_method/sipp/no_redirect_305": (
+        "sends a message",
+        "answered 305",
+    ),
+    "asterisk/resolver/srv/failover/out_of_dialog/transport_tcp/sipp/uas-503": (
+        "sends a message",
+        "answered 503",
+    ),
+    "etsi-named/sip_cc_oe_cr_ti_002": ("hangs", "refused 502"),
+    "etsi-named/sip_cc_oe_cr_ti_006": ("hangs", "refused 502"),
+    "etsi-named/sip_mg_rt_v_008": ("registers", "registered 200"),
+    "upstream/regress/github-0192/uas": ("waits", "call bye by peer"),
     "asterisk/basic_calls/outgoing/nominal/dialstring/sipp/uas": ("waits", "call bye by peer"),
     "asterisk/basic_calls/outgoing/off-nominal/bob_does_not_answer/sipp/receive": (
         "cancels",
@@ -265,11 +303,30 @@ NOT_OURS = {
 
 OTHERS = {
     # the rest, by patterns of names: the first one that fits says why a scenario is not played here
-    "asterisk/registration/outbound/*": "a registrar that refuses the registrations of a configuration file",
-    "asterisk/registration/*": "wants accounts, and limits of Contacts, from a configuration file",
-    "asterisk/subscriptions/*": "wants mailboxes, presence and lists of a configuration file",
-    "asterisk/publish/*": "wants the subscribers of a configuration file",
-    "asterisk/message/*": "one side of a message through a server with a dial plan",
+    "asterisk/registration/outbound/interval_too_brief/*": "waits for the retries of a lasting registration after its 423",
+    "asterisk/registration/outbound/line_parameter/*": "calls back by a parameter of its server's Contact",
+    "asterisk/registration/outbound/unregister/*": "waits for the REGISTER that ends a lasting registration",
+    "asterisk/registration/outbound/*": "insists on the user and the realm of a configuration file in the credentials",
+    "asterisk/registration/inbound/nominal/unregister/*": "its second REGISTER has the CSeq of the first: 482 (RFC 3261 §8.2.2.2)",
+    "asterisk/registration/inbound/off-nominal/unregister/*": "its second REGISTER has the CSeq of the first: 482 (RFC 3261 §8.2.2.2)",
+    "asterisk/registration/inbound/off-nominal/wrong_password/*": "registers with a wrong password, which SIPp gets from its test suite",
+    "asterisk/registration/inbound/nominal/single_contact/*": "insists on the ports of its test suite, and on 30 s where a REGISTER names no time",
+    "asterisk/registration/inbound/nominal/multiple_contacts/*": "wants bindings of 10 s: 423, as ours last 60 s at least (RFC 3261 §10.2.8)",
+    "asterisk/registration/inbound/nominal/mixed/*": "wants bindings of 10 s: 423, as ours last 60 s at least (RFC 3261 §10.2.8)",
+    "asterisk/registration/inbound/off-nominal/max_contacts/*": "wants bindings of 10 s: 423, as ours last 60 s at least (RFC 3261 §10.2.8)",
+    "asterisk/registration/inbound/nominal/contact_acl/*": "wants 403 for the address of a Contact, from a list in a configuration file",
+    "asterisk/registration/*": "insists on the seconds and the number of Contacts of a configuration file",
+    "asterisk/subscriptions/mwi/unsolicited/incoming/*": "a NOTIFY outside subscriptions to a core that serves none: 405",
+    "asterisk/subscriptions/mwi/*": "insists on the numbers of messages that its server counts in mailboxes",
+    "asterisk/subscriptions/presence/*": "insists on the presence documents of its server, one after the other",
+    "asterisk/subscriptions/rls/*": "waits for the lists of resources of a configuration file (RFC 4662)",
+    "asterisk/subscriptions/*": "wants its subscription refused, by a limit or a permission of a configuration file",
+    "asterisk/publish/*": "waits for the PUBLISHs of its server",
+    "asterisk/message/message_confbridge/*": "talks with another SIPp through a conference of its server",
+    "asterisk/message/message_redirect_multiple/sipp/no_message_expected": "wants 401 to its OPTIONS, and then silence",
+    "asterisk/message/message_no_redirect_method/*": "wants 401 to its OPTIONS, and then silence",
+    "asterisk/message/message_redirect_multiple/*": "insists on the MESSAGE text of its test suite, and on the order of three redirects",
+    "asterisk/message/*": "insists on a header field or the From that its dial plan writes into a MESSAGE",
     "asterisk/transfers/*": "one of several phones around a server with a dial plan; they wait for each other",
     "asterisk/auth/uac/*": "challenges with realms whose passwords its server has in a configuration file",
     "asterisk/auth/uas/*": "registers with a wrong password, which SIPp gets from its test suite",
@@ -288,9 +345,8 @@ OTHERS = {
     "asterisk/history_info/*": "waits for the 181 of a server that diverts its call",
     "asterisk/incoming_calls_without_auth/*": "wants 488 to codecs that our stream has",
     "asterisk/nat/*": "wants its Contact and routes replaced by its source, but they hold (RFC 3261 §12.1.1)",
-    "asterisk/resolver/*": "refuses a MESSAGE, as one of the hops between which its server fails over",
     "asterisk/stir_shaken/*": "insists on the Reason of a server that checks identities (RFC 8224)",
-    "asterisk/transport/symmetric/notify/*": "wants the mailbox of a configuration file",
+    "asterisk/transport/symmetric/notify/*": "insists on port 5066 in the Via, and on the mailbox of a configuration file",
     "asterisk/transport/*": "insists on port 5066 in the Via, where its server listens",
     "drachtio-server/uac-register*": "wants the registrar and the presence server of its application",
     "by-example/Active-Media/*": "plays a file of sound that the corpus does not have",
@@ -333,7 +389,7 @@ OTHERS = {
     "pjsip/uas-mwi*": "a subscription of one application",
     "pjsip/uas-norefersub-disabled": "SIPp cannot read it: a variable is not used",
     "pjsip/uas-register-ip-change": "a registrar; no caller of the test registers",
-    "saghul/sipp_uac_*register*": "wants the accounts of a registrar, or a push service",
+    "saghul/sipp_uac_*register*": "its Contact cannot be read: 400",
     "saghul/sipp_uas_register_ignore": "a registrar; no caller of the test registers",
     "saghul/sipp_uas_*": "plays a file of sound that the corpus does not have",
     "siphon-rs/auth_*": "its Authorization cannot be read: 400",
@@ -370,7 +426,7 @@ ROWS = {
 }
 
 
-KEYWORDS = {"ident_key": "alice", "custom_media_port": "41000", "dest": "bob"}
+KEYWORDS = {"ident_key": "alice", "custom_media_port": "41000", "dest": "bob", "from_user": "bob"}
 """Values that the test suite of a scenario gives to SIPp on its command line."""
 
 

@@ -34,11 +34,12 @@ from ..transport.base import Flow, Origin
 from .capabilities import CONTACT_IN_SUCCESS
 from .client.reason import reason_of
 from .dialog.call import SESSION_TYPE, Call, OnOffer
+from .dialog.description import description_of
 from .dialog.end import End, reason_in
 from .dialog.handlers import CallHandlers, check_handlers
 from .dialog.media import Media
 from .dialog.notifier import Notifier, State, accept
-from .dialog.offer_answer import check_media, check_on_offer, description_of, media_address
+from .dialog.offer_answer import check_media, check_on_offer, media_address
 from .dialog.referral import Referral
 from .dialog.reliable import TAG as RELIABLE
 from .dialog.reliable import lists

@@ -9,7 +9,7 @@ from typing import Any
 import gevent
 
 from sippet_gevent import ParseError, Request, Response, Via
-from sippet_gevent.core.dialog.offer_answer import description_of
+from sippet_gevent.core.dialog.description import description_of
 from sippet_gevent.message.identifiers import create_branch, create_tag
 from sippet_gevent.message.parser import parse
 from sippet_gevent.testing import SERVER, Sip

@@ -40,10 +40,11 @@ from ..client.reason import reason_of
 from ..client.retry import Retry
 from ..client.targets import NextHop
 from ..client.transaction import ClientTransaction
+from ..dialog.description import description_of
 from ..dialog.end import Bridged, End
 from ..dialog.expiry import Expiry, seconds_of
 from ..dialog.negotiation import ASKED, OFFERED, same_session
-from ..dialog.offer_answer import description_of, is_reliable
+from ..dialog.offer_answer import is_reliable
 from ..dialog.reliable import TAG as RELIABLE
 from ..dialog.reliable import lists
 from ..dialog.rules import RULES

@@ -23,12 +23,13 @@ from ...message.sdp import SDP
 from ..client.transaction import ClientTransaction
 from ..dialog.call import OnProvisional
 from ..dialog.described_call import DescribedCall
+from ..dialog.description import description_of
 from ..dialog.end import End
 from ..dialog.glare import GLARING
 from ..dialog.handlers import ReinviteCore
 from ..dialog.invite import InviteSession
 from ..dialog.negotiation import same_session
-from ..dialog.offer_answer import OfferAnswer, description_of
+from ..dialog.offer_answer import OfferAnswer
 from ..dialog.ruled import CROSSING
 from ..dialog.terms import Terms
 from ..server import ServerTransaction
@@ -252,9 +253,8 @@ class Leg:
         response = there.ask(request, lines=lines, on_provisional=_ringing(tx))
         if not response.is_success:
             raise self.refusal(response)
-        source = there.negotiation
         try:
-            found = source.offer if source.owes_answer else b""
+            found = there.negotiation.offer if there.negotiation.owes_answer else b""
             if not found:
                 raise Reject(488)
             offer = self.bridge.offer_to(there, self, found)

@@ -23,9 +23,9 @@ from typing import Protocol
 
 from ...errors import Reject, TransactionStateError
 from ...message.message import Response
+from ..dialog.description import description_of
 from ..dialog.invite import InviteSession
 from ..dialog.negotiation import same_session
-from ..dialog.offer_answer import description_of
 from ..dialog.renegotiation import send_offer
 from .leg import Leg
 

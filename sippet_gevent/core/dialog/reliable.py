@@ -11,9 +11,9 @@ from ...message.message import Request, Response
 from ..capabilities import WITHIN_CALLS
 from ..client.transaction import ClientTransaction
 from ..element import ServedRequest
+from .description import description_of
 from .end import End
 from .negotiation import ASKED
-from .offer_answer import description_of
 from .retransmission import Retransmission
 from .rule import Rule, Session
 from .state import DialogState

@@ -8,8 +8,9 @@ from ...message.message import Request
 from ...message.sdp import SDP, MediaStream
 from ...transport.base import Flow
 from .call import SESSION_TYPE, BridgedLeg, OnOffer
+from .description import description_of
 from .media import Media
-from .offer_answer import description_of, media_address
+from .offer_answer import media_address
 
 
 class Terms:

@@ -1,8 +1,7 @@
 """bridge(): a B2BUA in one call, RFC 7092, RFC 3261 §6.
 
-The caller's INVITE becomes an INVITE to the target. Responses, later requests and the end of one
-leg are passed on to the other leg. Each leg has its own dialog, reliable responses and session
-timer.
+The caller's INVITE becomes one to the target. Responses, later requests and the end of a leg are
+passed on to the other. Each leg has its own dialog, reliable responses and session timer.
 
 | what happens | the other leg |
 |---|---|

@@ -1,4 +1,4 @@
-"""Fifteen minutes at half capacity: what is left of calls and registrations, and whether memory grows.
+"""Fifteen minutes at half capacity: which calls fail, what is left, and whether memory grows.
 
 Two stacks of ours in two processes lose one of a hundred datagrams each. Of the calls that one
 makes to the other, one in five is put on hold and resumed, one in ten is cancelled while it rings,
@@ -40,8 +40,8 @@ SESSION = 90  # seconds until a vanished peer's call ends, the least that RFC 40
 SETTLE = 170.0  # seconds: a session, and the timers of its BYE
 EXPIRES = 60
 TABLES = (
-    "server_transactions", "client_transactions", "calls", "early_dialogs", "handlers", "forwarding",
-    "overdue", "greenlets", "connections",
+    "server_transactions", "client_transactions", "calls", "early_dialogs", "handlers",
+    "forwarding", "overdue", "greenlets", "connections",
 )  # fmt: skip
 REPORT = 5.0  # seconds between two looks at the memory
 
@@ -53,10 +53,6 @@ def resident():
 
 def lossy(data, flow):
     return random.random() >= LOSS
-
-
-def vanishes(data):
-    return b"vanishes" in data
 
 
 def serve(port):
@@ -173,7 +169,7 @@ class Load:
     def run(self, rate, seconds, tell):
         began, asked = time.monotonic(), 0
         while (passed := time.monotonic() - began) < seconds:
-            while self.begun_since(asked) < passed * rate:
+            while asked < passed * rate:
                 asked += 1
                 self.begun += 1
                 gevent.spawn(self.unit, self.begun)
@@ -181,10 +177,6 @@ class Load:
                     gevent.spawn(self.register, self.begun)
             tell(passed)
             gevent.sleep(0.005)
-
-    @staticmethod
-    def begun_since(asked):
-        return asked
 
 
 def slope(samples):
@@ -259,11 +251,13 @@ def main():
             print(f"    {count} times {error}")
         mean_rss = mean(size for _, size in samples) / 1e6
         print(
-            f"memory of the server in the last two thirds: {mean_rss:.1f} MB, noise {noise / 1e6:.1f} MB, "
+            f"memory of the server in the last two thirds: {mean_rss:.1f} MB, "
+            f"noise {noise / 1e6:.1f} MB,"
         )
         print(f"  growth {growth * (end - start) * 2 / 3 / 1e6:+.2f} MB in that time")
         print(
-            f"left at the server: {last['tables']}, core errors {last['errors']}, refused {last['refused']}"
+            f"left at the server: {last['tables']}, core errors {last['errors']}, "
+            f"refused {last['refused']}"
         )
         print(f"left at the caller: { {name: own[name] for name in TABLES} }")
         failed = sum(n for kind, n in load.results.items() if kind.endswith("failed"))

@@ -355,8 +355,10 @@ def test_requests_of_known_calls_pass_beside_a_flood_of_forged_ones_from_their_s
 
 
 def test_prack_of_an_early_dialog_passes_beside_a_flood(sip, caller):
+    offer = "v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\ns=-\r\nc=IN IP4 10.0.0.1\r\nt=0 0\r\nm=audio 4 RTP/AVP 0\r\n"
+
     def core(request, tx):
-        tx.respond(183, reliable=True)
+        tx.respond(183, reliable=True, body=offer, content_type="application/sdp")
         tx.wait(60)
 
     stack = sip.serve(core)

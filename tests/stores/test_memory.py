@@ -132,24 +132,29 @@ def test_memory_of_a_binding(shape):
             listener="tcp:192.0.2.1:5060",
         )
 
-    store, count = MemoryBindings(lambda: 0.0), 2000
-    store.update("warm", lambda before: (make(1),))
-    address._known.cache_clear()
-    uri._remembered.cache_clear()
-    gc.collect()
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        for n in range(count):
-            made = make(n)
-            store.update(f"sip:user{n:06}@example.com", lambda stored, made=made: (made,))
-        del made
+    def measured():
+        """Return the bytes of a binding, as traced and as the store counts them."""
+        store, count = MemoryBindings(lambda: 0.0), 2000
+        store.update("warm", lambda before: (make(1),))
         address._known.cache_clear()
         uri._remembered.cache_clear()
         gc.collect()
-        each = (tracemalloc.get_traced_memory()[0] - before) / count
-    finally:
-        tracemalloc.stop()
-    counted = store.bytes / (count + 1)
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            for n in range(count):
+                made = make(n)
+                store.update(f"sip:user{n:06}@example.com", lambda stored, made=made: (made,))
+            del made
+            address._known.cache_clear()
+            uri._remembered.cache_clear()
+            gc.collect()
+            each = (tracemalloc.get_traced_memory()[0] - before) / count
+        finally:
+            tracemalloc.stop()
+        return each, store.bytes / (count + 1)
+
+    # tables of the interpreter, such as that of interned texts, double at some time: not twice
+    each, counted = min(measured(), measured())
     print(f"{shape}: {each:.0f} bytes, counted {counted:.0f}")
     assert each < most and each < counted * 1.05

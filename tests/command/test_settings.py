@@ -442,7 +442,7 @@ def test_each_mistake_names_its_own_line_and_key(refused, tmp_path, text, line):
 )
 def test_file_that_breaks_the_reader_of_toml_is_a_mistake(refused, text, line):
     before = sys.getrecursionlimit()
-    sys.setrecursionlimit(1000)  # Hypothesis leaves more
+    sys.setrecursionlimit(1000)  # a test before this one may have left more
     try:
         assert refused(text) == line
     finally:

@@ -18,9 +18,10 @@ def earlier_pass(request: Request, tx: ServerTransaction) -> ServerTransaction |
     """Return the server transaction from which this stack has forwarded a request to itself.
 
     The proof is our own client transaction, which waits for the answer. Its branch has 128 random
-    bits, and went to a listener of ours alone. So the first request with this branch is ours. Later
-    elements see the branch in a Via, and prove nothing by it. A request with one line of Via was
-    never forwarded, so callers save the call for it.
+    bits, and went to a listener of ours alone. So the first request with this branch is ours, if it
+    has come from an address of ours: an advertised address may be that of a balancer, which gives
+    the request to another element. Later elements see the branch in a Via, and prove nothing by it.
+    A request with one line of Via was never forwarded, so callers save the call for it.
 
     Args:
         request: The request as it was received.
@@ -37,6 +38,8 @@ def earlier_pass(request: Request, tx: ServerTransaction) -> ServerTransaction |
     host, port = record.flow.remote
     host, name = normal_host(bracketed(host)), record.flow.transport.name
     if not any(each.name == name and is_at(each, host, port) for each in engine.transports):
+        return None
+    if not any(each.is_ours(tx.flow.remote[0]) for each in engine.transports):
         return None
     if branch.arrived is None:
         branch.arrived = tx

@@ -9,6 +9,7 @@ from sippet_gevent import Authenticated, RegistrarProxy, StaticResolver, TrustDo
 from sippet_gevent.core.auth.credentials import Credentials
 from sippet_gevent.core.auth.server import Authenticator
 from sippet_gevent.testing import SERVER
+from sippet_gevent.transport.listener import Advertised
 
 from ..wire import Peer, sent
 
@@ -152,6 +153,25 @@ def test_branch_that_went_to_a_phone_proves_nothing(server):
     phone = forge(server, "MESSAGE", ended=True)
     assert phone.statuses == [407]
     assert phone.requests == []
+
+
+def test_balancer_at_an_advertised_address_proves_nothing_by_the_branch_it_has_seen(sip, server):
+    """What is sent to that address may reach another element, and whoever that forwards it to."""
+    balancer = Peer(sip, "10.0.0.200", answer=lambda request: None)
+    (transport,) = server.stack.engine.transports
+    transport.listener = transport.listener._replace(advertise=Advertised("10.0.0.200", 5060))
+    server.register("101", "sip:102@10.0.0.200")
+    asking = gevent.spawn(server.request, "100", "MESSAGE", f"sip:101@{DOMAIN}")
+    for _ in range(5):
+        sip.settle()
+    (message,) = balancer.requests
+    forged = balancer.request("MESSAGE", f"sip:102@{DOMAIN}", from_=message.from_)
+    forged.headers.put_header_front("Via", message.via[0])
+    balancer.received.clear()
+    balancer.send(forged)
+    asking.kill()
+    assert balancer.statuses == [407]
+    assert server.phone.requests[1:] == []
 
 
 def test_password_for_one_realm_does_not_pass_for_another(sip):

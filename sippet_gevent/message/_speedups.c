@@ -36,6 +36,7 @@ static int spellings;
 static PyObject *canonical, *fail, *mandatory, *tuple_new, *python_echo, *python_head;
 static PyObject *parse_error, *no_parameters;            /* ParseError; EMPTY of parameters.py */
 static PyObject *pairs_name, *text_name, *tag_name, *branch_name; /* "_pairs", "_text", "tag", "branch" */
+static PyObject *via_name, *from_name, *to_name, *call_id_name, *cseq_name;
 static PyObject *usual; /* ": ", what stands in the middle of a line that came as `Name: value` */
 
 /* token = 1*(alphanum / "-" / "." / "!" / "%" / "*" / "_" / "+" / "`" / "'" / "~" ) */
@@ -458,10 +459,10 @@ static int read_name_addr(const char *at, const char *stop, Parameter *tag)
     return close && is_plain_uri(at, close) && read_parameters(close + 1, stop, wanted, tag, 1);
 }
 
-static const char *text_of(PyObject *fields, const char *name, const char **stop)
+static const char *text_of(PyObject *fields, PyObject *name, const char **stop)
 {
-    PyObject *value = PyDict_GetItemString(fields, name);
-    if (value && PyList_Check(value) && name[0] == 'V' && PyList_Size(value))
+    PyObject *value = PyDict_GetItemWithError(fields, name);
+    if (value && name == via_name && PyList_Check(value) && PyList_Size(value))
         value = PyList_GetItem(value, 0);
     if (!value || !PyUnicode_Check(value))
         return NULL;
@@ -489,7 +490,7 @@ static PyObject *plain_mandatory(PyObject *module, PyObject *fields)
     const char *stop, *at;
     (void)module;
 
-    at = text_of(fields, "Via", &stop);
+    at = text_of(fields, via_name, &stop);
     if (!at || stop - at < 10 || memcmp(at, "SIP/2.0/", 8))
         Py_RETURN_NONE;
     const char *comma = memchr(at, ',', stop - at); /* Vias of other hops on the same line are not read */
@@ -514,20 +515,20 @@ static PyObject *plain_mandatory(PyObject *module, PyObject *fields)
     if (!port || !read_parameters(at, stop, in_via, via, 3))
         Py_RETURN_NONE;
 
-    at = text_of(fields, "From", &stop);
+    at = text_of(fields, from_name, &stop);
     if (!at || !read_name_addr(at, stop, &from_tag))
         Py_RETURN_NONE;
-    at = text_of(fields, "To", &stop);
+    at = text_of(fields, to_name, &stop);
     if (!at || !read_name_addr(at, stop, &to_tag))
         Py_RETURN_NONE;
-    at = text_of(fields, "Call-ID", &stop);
+    at = text_of(fields, call_id_name, &stop);
     if (!at || at == stop || *at == '@')
         Py_RETURN_NONE;
     while (at < stop)
         if (*at < '!' || *at++ > '~')
             Py_RETURN_NONE;
 
-    at = text_of(fields, "CSeq", &stop);
+    at = text_of(fields, cseq_name, &stop);
     if (!at)
         Py_RETURN_NONE;
     long cseq = 0;
@@ -1292,15 +1293,19 @@ static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_speedups", NULL
 
 PyMODINIT_FUNC PyInit__speedups(void)
 {
-    usual = PyUnicode_InternFromString(": ");
-    sip_name = PyUnicode_InternFromString("sip");
-    sips_name = PyUnicode_InternFromString("sips");
-    pairs_name = PyUnicode_InternFromString("_pairs");
-    text_name = PyUnicode_InternFromString("_text");
-    tag_name = PyUnicode_InternFromString("tag");
-    branch_name = PyUnicode_InternFromString("branch");
+    static const struct {
+        PyObject **name;
+        const char *text;
+    } names[] = {
+        {&usual, ": "}, {&sip_name, "sip"}, {&sips_name, "sips"}, {&pairs_name, "_pairs"}, {&text_name, "_text"},
+        {&tag_name, "tag"}, {&branch_name, "branch"}, {&via_name, "Via"}, {&from_name, "From"}, {&to_name, "To"},
+        {&call_id_name, "Call-ID"}, {&cseq_name, "CSeq"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!(*names[i].name = PyUnicode_InternFromString(names[i].text)))
+            return NULL;
     tuple_new = PyObject_GetAttrString((PyObject *)&PyTuple_Type, "__new__");
-    if (!usual || !sip_name || !sips_name || !pairs_name || !text_name || !tag_name || !branch_name || !tuple_new)
+    if (!tuple_new)
         return NULL;
     PyObject *module = PyModule_Create(&definition);
     if (module && PyModule_AddIntConstant(module, "INTERFACE", INTERFACE)) {

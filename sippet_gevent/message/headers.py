@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from ..errors import InvalidValue, ParseError
 from .grammar import BLANKS, split_first
 from .header import EACH, LIST, ONE, ROWS, Header
-from .lines import HeaderLines, _built, named, safe
+from .lines import HeaderLines, named, safe
 from .scan import USUAL, Line, canonical
 from .via import Via
 
@@ -38,11 +38,7 @@ class Headers(HeaderLines):
 
     def copy(self) -> Headers:
         """Return an independent copy."""
-        try:
-            fields = dict(_built(self))
-        except AttributeError:  # they are not made yet
-            fields = None
-        return Headers(list(self.lines), fields)
+        return Headers(list(self.lines), dict(self.fields))
 
     # ---- values
 
@@ -356,7 +352,7 @@ class Headers(HeaderLines):
         same = [at for at, line in enumerate(self.lines) if line[0] == known]
         at = len(self.lines) if not same else same[0] if end is FIRST else same[-1] + 1
         self.lines.insert(at, (known, USUAL, text))
-        self._changed(known)
+        self._changed(known, [line[2] for line in self.lines if line[0] == known])
 
     def _replace_at_end(self, name: str, end: int, text: str | None) -> None:
         """Replace the value at an end by another text; None removes it. The other values stay byte
@@ -368,7 +364,7 @@ class Headers(HeaderLines):
         known = self.lines[at][0]
         texts = [part for part in ((text, rest) if end is FIRST else (rest, text)) if part]
         self.lines[at : at + 1] = [(known, USUAL, part) for part in texts]
-        self._changed(known)
+        self._changed(known, [line[2] for line in self.lines if line[0] == known])
 
     def _update_at_end(
         self, name: str, end: int, initial: Any, change: Callable[[Any], Any]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar, overload
 
 from ..errors import CREDENTIALS, InvalidValue, excerpt
 from .grammar import BLANKS, is_token
-from .scan import USUAL, Fields, Line, as_it_came, canonical
+from .scan import USUAL, Fields, Line, add_field, as_it_came, canonical
 
 D = TypeVar("D")
 
@@ -34,42 +34,18 @@ class HeaderLines:
 
     __slots__ = ("fields", "lines", "looked_at", "wire")
 
-    fields: Fields
-    """Canonical name to the text of its only line, or a list of texts. Do not change it. It is made
-    at the first use after a change: the slot is empty until then, so that reading it costs no
-    call."""
+    # Attributes in slots, and no __getattr__: the interpreter reads only those without a look-up.
 
     def __init__(self, lines: Iterable[Line] = (), fields: Fields | None = None) -> None:
         self.lines: list[Line] = lines if type(lines) is list else list(lines)
         """Each line as (canonical name, text as received, value). Do not change it."""
-        if fields is not None:
-            self.fields = fields
+        self.fields: Fields = fields_of(self.lines) if fields is None else fields
+        """Canonical name to the text of its only line, or a list of texts. Do not change it."""
         self.looked_at: dict[str, Any] = {}
         """Canonical name to typed value of the known header fields that were read so far. Do not
         change it."""
         self.wire: bytes | None = None
         """The bytes of the whole message that has these lines; None after the first change."""
-
-    if not TYPE_CHECKING:  # with it, an editor would take any name for an attribute
-
-        def __getattr__(self, name: str) -> Fields:
-            """Fill the empty slot `fields`."""
-            if name != "fields":
-                raise AttributeError(
-                    f"{type(self).__name__!r} object has no attribute {name!r}",
-                    name=name,
-                    obj=self,
-                )
-            fields = self.fields = {}
-            for known, _, value in self.lines:
-                there = fields.get(known)
-                if there is None:
-                    fields[known] = value
-                elif type(there) is list:
-                    there.append(value)
-                else:
-                    fields[known] = [there, value]
-            return fields
 
     def all(self, name: str) -> list[str]:
         """Return the texts of all lines of this header field, in order."""
@@ -130,17 +106,15 @@ class HeaderLines:
         """Add one line behind the last line. With `first`, add it in front of the other lines of
         this header field, or at the top if there are none. Raises InvalidValue."""
         known = canonical(named(name))
-        line: Line = (known, USUAL, safe(value, name).strip(BLANKS))
-        at = len(self.lines)
+        text = safe(value, name).strip(BLANKS)
         if first:
-            at = next((index for index, other in enumerate(self.lines) if other[0] == known), 0)
-        self.lines.insert(at, line)
-        self._changed(known)
+            self.push(known, text)
+        else:
+            self.extend([(known, USUAL, text)])
 
     def extend(self, lines: Iterable[Line]) -> None:
-        """Add lines that are safe behind the last line. `fields` is kept in step, because each
-        response gets some."""
-        fields = self.fields  # before the change, if it is not made yet
+        """Add lines that are safe behind the last line."""
+        fields = self.fields
         for line in lines:
             self.lines.append(line)
             known, _, text = line
@@ -158,25 +132,20 @@ class HeaderLines:
         name = self.lines[index][0]
         self.lines[index] = (name, USUAL, text)
         self.wire = None
-        try:
-            fields = _built(self)
-        except AttributeError:
-            pass
-        else:
-            there = fields[name]
-            fields[name] = [text, *there[1:]] if type(there) is list else text
+        fields = self.fields
+        there = fields[name]
+        fields[name] = [text, *there[1:]] if type(there) is list else text
         self.looked_at.pop(name, None)
 
     def push(self, known: str, text: str) -> None:
         """Add a line in front of the other lines of its header field, or at the top if there are
-        none. The text must be safe. `fields` is kept in step, because a proxy does this for each
-        request."""
+        none. The text must be safe."""
         at = 0
         for index, line in enumerate(self.lines):
             if line[0] == known:
                 at = index
                 break
-        fields = self.fields  # before the change, if it is not made yet
+        fields = self.fields
         self.lines.insert(at, (known, USUAL, text))
         self.wire = None
         there = fields.get(known)
@@ -221,14 +190,15 @@ class HeaderLines:
         at = len(others) if at is None else at
         others[at:at] = lines
         self.lines = others
-        self._changed(known)
+        self._changed(known, [line[2] for line in lines])
 
-    def _changed(self, known: str) -> None:
+    def _changed(self, known: str, texts: list[str]) -> None:
+        """Note the texts of all lines that a header field has now."""
+        if texts:
+            self.fields[known] = texts[0] if len(texts) == 1 else texts
+        else:
+            self.fields.pop(known, None)
         self.wire = None
-        try:
-            del self.fields
-        except AttributeError:  # it is empty
-            pass
         self.looked_at.pop(known, None)
 
     def __eq__(self, other: object) -> bool:
@@ -244,8 +214,12 @@ class HeaderLines:
         return f"<Headers {', '.join(self)}>"
 
 
-_built: Callable[[HeaderLines], Fields] = HeaderLines.__dict__["fields"].__get__
-"""Returns `fields` if it is made, and raises AttributeError otherwise."""
+def fields_of(lines: Iterable[Line]) -> Fields:
+    """Return canonical name to the text of its only line, or to a list of texts."""
+    fields: Fields = {}
+    for known, _, value in lines:
+        add_field(fields, known, value)
+    return fields
 
 
 def named(name: str) -> str:

@@ -306,7 +306,9 @@ class Request(Message):
         echoed = (
             _ECHOED_IN_DIALOG if 100 < status < 300 and self._method in DIALOG_CREATING else _ECHOED
         )
-        lines = [line for line in self.headers.lines if line[0] in echoed]
+        ours = self.headers
+        lines = [line for line in ours.lines if line[0] in echoed]
+        fields = {name: there for name, there in ours.fields.items() if name in echoed}
         if status > 100:
             for at, (name, _, text) in enumerate(lines):
                 if name == "To":
@@ -320,15 +322,18 @@ class Request(Message):
                             tag = self._to_tag = create_tag()
                         text = f"{text};tag={tag}" if is_without else tagged(text, tag)
                         lines[at] = ("To", USUAL, text)
+                        there = fields["To"]
+                        fields["To"] = text if type(there) is str else [text, *there[1:]]
                     break
-        elif status == 100:
-            lines += [line for line in self.headers.lines if line[0] == "Timestamp"]
+        elif status == 100 and "Timestamp" in ours.fields:
+            lines += [line for line in ours.lines if line[0] == "Timestamp"]
+            fields["Timestamp"] = ours.fields["Timestamp"]
         phrase = (
             STATUSES.get(status) or reason_phrase(status)
             if reason is None
             else safe(reason, "reason")
         )
-        response = Response.read(status, phrase, Headers(lines), b"")
+        response = Response.read(status, phrase, Headers(lines, fields), b"")
         if type(body) is not bytes:
             body = as_bytes("body", body)
         if body:

@@ -150,7 +150,7 @@ def _scan_usual(data: bytes, max_lines: int, max_line: int) -> Scanned | None:
     fields: Fields = {}
     for name, _, value in lines:
         if name in fields:
-            _add_field(fields, name, value)
+            add_field(fields, name, value)
         else:
             fields[name] = value
     if not _USUAL_NAMES.issuperset(fields) or [
@@ -206,11 +206,12 @@ def _add_line(line: str, folded: bool, line_break: str, lines: list[Line], field
     if folded and line_break == "\n":
         line = line.replace("\n", "\r\n")  # so that it is sent as a fold, not as a bare LF
     lines.append((known, USUAL if as_usual else line, stripped))
-    _add_field(fields, known, stripped)
+    add_field(fields, known, stripped)
     return True
 
 
-def _add_field(fields: Fields, name: str, value: str) -> None:
+def add_field(fields: Fields, name: str, value: str) -> None:
+    """Note the text of one more line. A list that is there must not be shared."""
     there = fields.get(name)
     if there is None:
         fields[name] = value

@@ -26,7 +26,7 @@ from .identifiers import create_tag
 from .lines import safe
 from .mandatory import Mandatory
 from .parameters import Parameters
-from .scan import NAMES, USUAL, Line, remember_names
+from .scan import NAMES, USUAL, Fields, Line, remember_names
 from .uri import URI, parse_uri
 from .uri_arguments import how_to_write
 
@@ -306,28 +306,20 @@ class Request(Message):
         echoed = (
             _ECHOED_IN_DIALOG if 100 < status < 300 and self._method in DIALOG_CREATING else _ECHOED
         )
-        ours = self.headers
-        lines = [line for line in ours.lines if line[0] in echoed]
-        fields = {name: there for name, there in ours.fields.items() if name in echoed}
+        ours, theirs = self.headers.lines, self.headers.fields
+        fields = {name: theirs[name] for name in echoed if name in theirs}
+        lines = [line for line in ours if line[0] in fields]
         if status > 100:
-            for at, (name, _, text) in enumerate(lines):
-                if name == "To":
-                    known = None if self.mandatory is None else self.mandatory.to_tag
-                    if known and text.endswith(f">;tag={known}"):
-                        break  # as nearly all peers write it
-                    is_without = "tag" not in text.lower()
-                    if is_without or not tag_of(text):
-                        tag = self._to_tag
-                        if tag is None:
-                            tag = self._to_tag = create_tag()
-                        text = f"{text};tag={tag}" if is_without else tagged(text, tag)
-                        lines[at] = ("To", USUAL, text)
-                        there = fields["To"]
-                        fields["To"] = text if type(there) is str else [text, *there[1:]]
-                    break
-        elif status == 100 and "Timestamp" in ours.fields:
-            lines += [line for line in ours.lines if line[0] == "Timestamp"]
-            fields["Timestamp"] = ours.fields["Timestamp"]
+            there = fields.get("To")
+            if there is not None:
+                text = there if type(there) is str else there[0]
+                known = None if self.mandatory is None else self.mandatory.to_tag
+                # nearly all peers write a tag so
+                if not known or not text.endswith(f">;tag={known}"):
+                    self._tag_to(lines, fields, text)
+        elif "Timestamp" in theirs:
+            lines += [line for line in ours if line[0] == "Timestamp"]
+            fields["Timestamp"] = theirs["Timestamp"]
         phrase = (
             STATUSES.get(status) or reason_phrase(status)
             if reason is None
@@ -341,6 +333,22 @@ class Request(Message):
         if headers:
             response._set(headers)
         return response
+
+    def _tag_to(self, lines: list[Line], fields: Fields, text: str) -> None:
+        """Add our tag to the first To line of a response, unless its text has one (§8.2.6.2)."""
+        is_without = "tag" not in text.lower()
+        if not is_without and tag_of(text):
+            return
+        tag = self._to_tag
+        if tag is None:
+            tag = self._to_tag = create_tag()
+        text = f"{text};tag={tag}" if is_without else tagged(text, tag)
+        there = fields["To"]
+        fields["To"] = text if type(there) is str else [text, *there[1:]]
+        for at, line in enumerate(lines):
+            if line[0] == "To":
+                lines[at] = ("To", USUAL, text)
+                break
 
     def answer(self, status: int) -> bytes:
         """Return `bytes(self.response(status))` without making a Response, because most answers

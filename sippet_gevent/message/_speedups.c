@@ -483,6 +483,23 @@ static PyObject *text_or_none(const Parameter *parameter)
     return PyUnicode_FromStringAndSize(parameter->at, parameter->length);
 }
 
+/* Return one of the usual texts, which are made once; a new text for any other. */
+static PyObject *shared_text(const char *at, Py_ssize_t length)
+{
+    static const char *const texts[] = {
+        "UDP", "TCP", "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "UPDATE", "INFO", "REFER",
+        "SUBSCRIBE", "NOTIFY", "MESSAGE", "PUBLISH",
+    };
+    static PyObject *made[sizeof texts / sizeof *texts];
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (*texts[i] == *at && !strncmp(texts[i], at, length) && !texts[i][length]) {
+            if (!made[i] && !(made[i] = PyUnicode_InternFromString(texts[i])))
+                return NULL;
+            return Py_NewRef(made[i]);
+        }
+    return PyUnicode_FromStringAndSize(at, length);
+}
+
 static PyObject *plain_mandatory(PyObject *module, PyObject *fields)
 {
     static const char *const in_via[] = {"branch", "rport", "received"};
@@ -576,7 +593,7 @@ static PyObject *plain_mandatory(PyObject *module, PyObject *fields)
         Py_XDECREF(key);
         return NULL;
     }
-    PyTuple_SetItem(values, 0, PyUnicode_FromStringAndSize(transport, transport_end - transport));
+    PyTuple_SetItem(values, 0, shared_text(transport, transport_end - transport));
     PyTuple_SetItem(values, 1, PyUnicode_FromStringAndSize(host, host_length));
     PyTuple_SetItem(values, 2, port > 0 ? PyLong_FromLong(port) : Py_NewRef(Py_None));
     PyTuple_SetItem(values, 3, text_or_none(&via[0]));
@@ -585,7 +602,7 @@ static PyObject *plain_mandatory(PyObject *module, PyObject *fields)
     PyTuple_SetItem(values, 6, text_or_none(&from_tag));
     PyTuple_SetItem(values, 7, text_or_none(&to_tag));
     PyTuple_SetItem(values, 8, PyLong_FromLong(cseq));
-    PyTuple_SetItem(values, 9, PyUnicode_FromStringAndSize(method, method_length));
+    PyTuple_SetItem(values, 9, shared_text(method, method_length));
     PyTuple_SetItem(values, 10, key);
     if (!PyErr_Occurred())
         result = PyObject_CallFunctionObjArgs(tuple_new, mandatory, values, NULL);

@@ -171,37 +171,38 @@ class URI(NamedTuple):
         return _equivalent(self, URI.parse(other) if isinstance(other, str) else other)
 
     def __str__(self) -> str:
-        if self.scheme == "tel":
-            if not _TELEPHONE(self.user or ""):
-                raise InvalidValue(f"{self.user!r} is not a telephone number")
-            return f"tel:{self.user}{self.parameters}"
-        if self.scheme not in SCHEME_PORTS:
-            if not (_SCHEME(f"{self.scheme}:") and _OPAQUE(self.opaque)):
-                how = f": write URI.parse({self.scheme!r})" if ":" in self.scheme else ""
-                raise InvalidValue(f"{self.scheme!r} and {self.opaque!r} are no URI{how}")
-            return f"{self.scheme}:{self.opaque}"
-        if not is_host(self.host):
+        # at once, because reading a field by its name costs ten times as much
+        scheme, user, host, port, parameters, headers, password, opaque = self
+        if scheme == "tel":
+            if not _TELEPHONE(user or ""):
+                raise InvalidValue(f"{user!r} is not a telephone number")
+            return f"tel:{user}{parameters}"
+        if scheme not in SCHEME_PORTS:
+            if not (_SCHEME(f"{scheme}:") and _OPAQUE(opaque)):
+                how = f": write URI.parse({scheme!r})" if ":" in scheme else ""
+                raise InvalidValue(f"{scheme!r} and {opaque!r} are no URI{how}")
+            return f"{scheme}:{opaque}"
+        if not is_host(host):
             raise InvalidValue(
-                f"{self.host!r} is not a host: write a name, an IPv4 address, "
+                f"{host!r} is not a host: write a name, an IPv4 address, "
                 "or an IPv6 address in brackets"
             )
-        if self.port is not None and not 0 < self.port < 65536:
-            raise InvalidValue(f"port must be 1 to 65535 or None, got {self.port!r}")
-        user = ""
-        if self.user:
-            userinfo = self.user
-            if isinstance(userinfo, Escaped):
-                userinfo = userinfo.escapes
-            elif not _UNESCAPED(userinfo):
-                userinfo = escape(userinfo, _USER_ALLOWED)
-            password = (
-                "" if self.password is None else ":" + escape(self.password, _PASSWORD_ALLOWED)
-            )
-            user = userinfo + password + "@"
-        port = "" if self.port is None else f":{self.port}"
-        if self.parameters is NO_URI_PARAMETERS and self.headers is NO_URI_HEADERS:
-            return f"{self.scheme}:{user}{self.host}{port}"
-        return f"{self.scheme}:{user}{self.host}{port}{self.parameters}{self.headers}"
+        if port is not None and not 0 < port < 65536:
+            raise InvalidValue(f"port must be 1 to 65535 or None, got {port!r}")
+        at_host = host
+        if user:
+            if isinstance(user, Escaped):
+                user = user.escapes
+            elif not _UNESCAPED(user):
+                user = escape(user, _USER_ALLOWED)
+            if password is not None:
+                user += ":" + escape(password, _PASSWORD_ALLOWED)
+            at_host = f"{user}@{host}"
+        if port is not None:
+            at_host = f"{at_host}:{port}"
+        if parameters is NO_URI_PARAMETERS and headers is NO_URI_HEADERS:
+            return f"{scheme}:{at_host}"
+        return f"{scheme}:{at_host}{parameters}{headers}"
 
     def with_params(self, values: Mapping[str, object] | None = None, **named: object) -> URI:
         """Return a copy with these URI parameters set; None is a parameter without value.

@@ -66,6 +66,10 @@ BINDING_BYTES = 4096
 """Most bytes of one binding in memory. A VoLTE phone with all its feature tags and two Path values
 takes 3,500."""
 
+ALWAYS_FITS = 256
+"""A binding without Path is not over BINDING_BYTES if its Contact and Call-ID have at most so many
+characters together: eight bytes for each, and 1,700 for the objects."""
+
 ADDRESS_BYTES = 16 * 1024
 """Most bytes of an address-of-record in memory. It has room for four of the largest bindings, or
 for CONTACTS usual ones."""
@@ -293,7 +297,9 @@ class Registrar:
         listener = stack.names.stored_listener(came_by)
         wanted: list[Binding] = []
         # without a call of a function for each phone that names no instance
-        has_instance = "+sip.instance" in str(request.headers.fields["Contact"]).lower()
+        given = str(request.headers.fields["Contact"])
+        has_instance = "+sip.instance" in given.lower()
+        may_be_large = bool(path) or len(given) + len(call_id) > ALWAYS_FITS
         for contact in contacts:
             if isinstance(contact, str):  # the "*" that removes all is handled above
                 continue
@@ -325,7 +331,7 @@ class Registrar:
                 (),
                 listener,
             )
-            if seconds and binding.bytes > BINDING_BYTES:
+            if may_be_large and seconds and binding.bytes > BINDING_BYTES:
                 raise Reject(403, f"Binding Over {BINDING_BYTES} Bytes")
             wanted.append(binding)
         return wanted

@@ -150,7 +150,7 @@ class TrustDomain(Core):
             return True
         if self._is_trusted is not None and self._is_trusted(request, tx):
             return True
-        if type(request.headers.fields["Via"]) is str:
+        if request.mandatory.key not in tx.stack.engine.clients:
             return False
         earlier = earlier_pass(request, tx)  # then this element itself has asserted it
         edge = None if earlier is None else earlier.edge

@@ -96,6 +96,9 @@ class ServerTransaction(Handler):
     complete_success: Callable[[Response], None] | None = None
     """Adds header fields to the final 2xx, which an Authenticator has ordered."""
 
+    earlier: ServerTransaction | None = None
+    """The request for which this stack has sent this one to itself; see proxy/spirals.py."""
+
     edge: Edge | None = None
     """What the request passes when it is forwarded, and its responses on their way back."""
 

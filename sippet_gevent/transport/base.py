@@ -102,6 +102,12 @@ class Flow:
         return advertised.host, advertised.port or self.transport.local[1]
 
     @property
+    def bound(self) -> Address:
+        """The address of our socket, which the peer has as `remote` if no NAT is in between. The
+        port of a connection that we have opened is not that of `local`."""
+        return self.local
+
+    @property
     def origin(self) -> Origin:
         """The value for `listener=` that sends a request from the listener of this flow."""
         return Origin(self.transport, self.scope)

@@ -3,7 +3,7 @@
 | request | answer |
 |---|---|
 | ACK, or one in a call or along our route | goes to the core; an ACK cannot be asked (§22.1) |
-| that has passed, and that this stack has forwarded to itself | goes to the core, as before |
+| that this stack has sent to itself for one that has passed | goes to the core, as before |
 | without credentials for the realm | 401 or 407 |
 | wrong password, or unknown user | the same 401 or 407, after the same work |
 | right password, and a nonce that is too old, used, or not ours | 401 or 407 with `stale=true` |
@@ -213,7 +213,7 @@ class Authenticator:
         if self._exempt is not None and self._exempt(request, tx):
             tx.admitted_by = self
             return None
-        if type(request.headers.fields["Via"]) is not str:  # it was forwarded, perhaps by us
+        if request.mandatory.key in tx.stack.engine.clients:  # it has come back to us, perhaps
             earlier = earlier_pass(request, tx)
             if earlier is not None and earlier.admitted_by is self:
                 tx.admitted_by, tx.user = self, earlier.user

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...arguments import seconds
-from ...engine.users import ClientRecord, NullUser
+from ...engine.users import ClientRecord, NullUser, ServerUser
 from ...errors import Cancelled, SIPError, TransactionTimeout, TransportError
 from ...message.message import Request, Response
 from ...observe.log_values import Plain
@@ -58,8 +58,8 @@ class ClientTransaction(Tries):
     """
 
     __slots__ = (
-        "_calls", "_ended", "_inbox", "_is_left", "_silence", "_wake", "_watches", "call", "failed",
-        "handlers", "terms",
+        "_calls", "_ended", "_inbox", "_is_left", "_silence", "_wake", "_watches", "arrived",
+        "call", "failed", "handlers", "served", "terms",
     )  # fmt: skip
 
     begins_dialogs = True
@@ -90,6 +90,10 @@ class ClientTransaction(Tries):
         """The handlers of its calls."""
         self.terms: Terms | None = None
         """What the application wants of the session that an INVITE begins."""
+        self.served: ServerUser | None = None
+        """The request that this one forwards, or for which a bridge has sent it."""
+        self.arrived = ""
+        """The key of its latest try that has come back to this stack."""
         self._calls: dict[str | None, Call] = {}
         # _is_left: a BYE has ended the early dialogs of the INVITE, all of them
         self.abandoned = self.by_flow = self._ended = self._is_left = False

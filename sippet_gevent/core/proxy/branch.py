@@ -42,7 +42,7 @@ class Branch(ClientTransaction):
     Its responses go to the context. It forwards late 2xx by itself (§16.7 step 5).
     """
 
-    __slots__ = ("arrived", "breadth", "context", "instead")
+    __slots__ = ("breadth", "context", "instead")
 
     begins_dialogs = False
     has_inbox = False
@@ -50,10 +50,9 @@ class Branch(ClientTransaction):
     def __init__(self, context: BranchUser, request: Request, breadth: int) -> None:
         super().__init__(context.tx.stack, request)
         self.context = context
+        self.served = context.tx
         self.breadth = breadth
         self.instead: Callable[[], None] | None = None
-        self.arrived: ServerTransaction | None = None
-        """The server transaction of this very request, if it has come back to this stack."""
 
     def receive(self, response: Response) -> None:
         # §16.7 step 3; the Via values below are for the hops that wrote them

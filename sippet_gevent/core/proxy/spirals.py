@@ -1,27 +1,27 @@
-"""Spirals: requests that this element has forwarded to itself, RFC 3261 §6.
+"""Spirals: requests that this element has sent to itself, RFC 3261 §6.
 
 A Contact may name this element, as in call forwarding to another user of the same domain. The
 request then arrives a second time, with another Request-URI, and without the credentials that were
-for this element (§22.3).
+for this element (§22.3). The INVITE of a bridge may arrive here, too.
 """
 
 from __future__ import annotations
 
 from ...message.message import Request
-from ...message.uri import bracketed, normal_host
-from ..routing.local import is_at
+from ..client.transaction import ClientTransaction
 from ..server import ServerTransaction
-from .branch import Branch
 
 
 def earlier_pass(request: Request, tx: ServerTransaction) -> ServerTransaction | None:
-    """Return the server transaction from which this stack has forwarded a request to itself.
+    """Return the server transaction of the request for which this stack has sent this one to
+    itself: forwarded, or as the INVITE of a bridge.
 
     The proof is our own client transaction, which waits for the answer. Its branch has 128 random
-    bits, and went to a listener of ours alone. So the first request with this branch is ours, if it
-    has come from an address of ours: an advertised address may be that of a balancer, which gives
-    the request to another element. Later elements see the branch in a Via, and prove nothing by it.
-    A request with one line of Via was never forwarded, so callers save the call for it.
+    bits, and the request has come from the very socket by which it was sent. So it is ours, and
+    not one of an element that has seen the branch in a Via, even if that runs on this host. Each
+    branch counts once.
+
+    Callers save the call unless `engine.clients` has the key of the request.
 
     Args:
         request: The request as it was received.
@@ -30,17 +30,13 @@ def earlier_pass(request: Request, tx: ServerTransaction) -> ServerTransaction |
     Returns:
         None for a request that came from another element.
     """
-    engine = tx.stack.engine
-    record = engine.clients.get(request.mandatory.key or "")
-    branch = None if record is None else record.user
-    if record is None or not isinstance(branch, Branch):
+    record = tx.stack.engine.clients.get(request.mandatory.key or "")
+    ours = None if record is None else record.user
+    if record is None or not isinstance(ours, ClientTransaction):
         return None
-    host, port = record.flow.remote
-    host, name = normal_host(bracketed(host)), record.flow.transport.name
-    if not any(each.name == name and is_at(each, host, port) for each in engine.transports):
+    served = ours.served
+    if not isinstance(served, ServerTransaction) or request.flow.remote != record.flow.bound:
         return None
-    if not any(each.is_ours(tx.flow.remote[0]) for each in engine.transports):
-        return None
-    if branch.arrived is None:
-        branch.arrived = tx
-    return branch.context.tx if branch.arrived is tx else None
+    if ours.arrived != record.key:
+        ours.arrived, tx.earlier = record.key, served
+    return tx.earlier

@@ -57,11 +57,12 @@ class Connection(KeptAlive):
     """
 
     __slots__ = (
-        "_held", "_kind", "_opened", "_prefix", "bytes_received", "dialled",
+        "_held", "_kind", "_opened", "_prefix", "bound", "bytes_received", "dialled",
         "local", "name", "peer_identity", "scope", "source",
     )  # fmt: skip
 
     local: Address
+    bound: Address
     state: State[Connection]
 
     half_closes = True
@@ -83,6 +84,7 @@ class Connection(KeptAlive):
         self.peer_identity = ()
         bound = raw.getsockname()
         self.local = (bound[0], transport.local[1])
+        self.bound = bound[:2]
         self.scope = bound[3] if len(bound) > 2 else 0
         self._held: list[bytes] | None = []  # messages that wait for the connection to open
         self._kind = ""  # of the TransportError at its end, if it differs from the counted reason

@@ -82,14 +82,14 @@ def office(sip):
 def phone(sip):
     """Start a phone that registers: `phone("alice", "10.0.0.60", password="a")`."""
 
-    def start(user, host, password, core=None):
+    def start(user, host, password, core=None, contact=None):
         stack = sip.stack(core, host=host)
         credentials = Credentials(user, password, hosts=(OFFICE, "office.example"))
         stack.secret = credentials
         stack.aor = f"<sip:{user}@office.example>"
         response = sip.run(
             stack.request, "REGISTER", "sip:office.example", next_hop=f"sip:{OFFICE}",
-            to=stack.aor, from_=f"{stack.aor};tag=1", contact=f"<sip:{user}@{host}>",
+            to=stack.aor, from_=f"{stack.aor};tag=1", contact=f"<{contact or f'sip:{user}@{host}'}>",
             credentials=credentials,
         )  # fmt: skip
         assert response.status == 200
@@ -582,3 +582,85 @@ def test_trunk_checks_its_arguments():
         Trunk("sip:100@10.0.0.1")
     with pytest.raises(TypeError, match="RegistrarProxy"):
         Trunks(lambda request, tx: 200)
+
+
+# ---- a Contact that leads to the office itself
+
+
+@pytest.fixture
+def diverted(sip, phone):
+    """Return an office, whose alice is at bob's address. Its carrier calls alice: `diverted(core)`."""
+
+    def start(core, contact=f"sip:bob@{OFFICE}", **options):
+        carrier = Carrier(sip, "10.0.0.1")
+        line = trunk("10.0.0.1", incoming="alice", **options)
+        trunks = Trunks(RegistrarProxy(Location()), [line])
+        edge = TrustDomain(trunks, is_trusted=trunks.is_from_carrier)
+        guarded = Authenticated(
+            edge, realm="office.example", users={"alice": "a", "bob": "b"},
+            exempt=trunks.is_from_carrier,
+        )  # fmt: skip
+        stack = sip.stack(guarded, host=OFFICE, domains=("office.example",))
+        stack.accounts.add(line.account)
+        sip.clock.advance(1)
+        phone("alice", "10.0.0.60", "a", contact=contact)
+        phone("bob", "10.0.0.61", "b", core)
+        return carrier
+
+    return start
+
+
+@pytest.mark.rfc("3261 22.3")
+@pytest.mark.parametrize("who", ["carrier", "phone"])
+def test_carrier_reaches_a_user_that_another_one_has_as_its_contact(sip, diverted, who):
+    seen, calls = [], []
+
+    def core(request, tx):
+        seen.append(request)
+        with tx.accept(body=SDP) as call:
+            calls.append(call)
+            call.ended.wait()
+
+    carrier = diverted(core)
+    asserted = "<sip:+4930@carrier.example>"
+    call = call_the_office(sip, carrier, p_asserted_identity=asserted)
+    assert [request.headers.all("P-Asserted-Identity") for request in seen] == [[asserted]]
+    for side in (call, calls[0]):
+        changing = gevent.spawn(side.reinvite, body=SDP.replace(b"1 1 IN", b"1 2 IN"))
+        sip.clock.advance(2)
+        assert changing.get(timeout=0).status == 200
+    sip.run((call if who == "carrier" else calls[0]).hangup)
+    sip.clock.advance(1)
+    assert [each.end.cause for each in (call, calls[0])] == ["bye", "bye"]
+
+
+def test_caller_of_a_carrier_cancels_a_call_that_is_diverted(sip, diverted):
+    ended = []
+
+    def core(request, tx):
+        tx.respond(180)
+        try:
+            tx.wait(60)
+        except Cancelled:
+            ended.append(tx)
+            raise
+
+    carrier = diverted(core)
+    invite = Request("INVITE", f"sip:100@{OFFICE}", body=SDP)
+    out = carrier.stack.send(invite, f"sip:{OFFICE}")
+    sip.clock.advance(1)
+    out.cancel()
+    assert sip.run(out.final).status == 487
+    assert len(ended) == 1
+
+
+@pytest.mark.rfc("3261 16.3")
+@pytest.mark.parametrize(
+    ("contact", "status"), [(f"sip:alice@{OFFICE}", 482), (f"sip:0123@{OFFICE}", 403)]
+)
+def test_carrier_reaches_neither_a_loop_nor_another_carrier(sip, diverted, contact, status):
+    carrier = diverted(None, contact)
+    with pytest.raises(Reject) as refused:
+        call_the_office(sip, carrier)
+    assert refused.value.status == status
+    assert carrier.invites == []

@@ -271,7 +271,7 @@ class Inbound(Connection):
             invite, wish.next_hop, listener=wish.listener, timers=wish.timers, retry=wish.retry()  # type: ignore[call-arg]
         )  # fmt: skip
         assert isinstance(out, ClientTransaction)  # no user was given
-        out.terms = self.callee.terms
+        out.terms, out.served = self.callee.terms, self.tx
         placed[call_id := out.request.headers["Call-ID"]] = {received, out.request.uri_text}
         try:
             if expires is not None:

@@ -214,7 +214,7 @@ class Parallel:
             copy.uri = as_request_uri(URI.parse(target) if isinstance(target, str) else target)
         self._placed.add(copy.uri_text)
         out = Invited(stack, copy, self._events, others)
-        out.terms = self._bridge.callee.terms
+        out.terms, out.served = self._bridge.callee.terms, self._bridge.tx
         self._pending.append(out)
         if failure is None:
             try:

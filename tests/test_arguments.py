@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 
@@ -348,10 +349,32 @@ def test_text_without_a_scheme_is_told_with_the_uri_to_write(argument):
         WANTS_URI[argument]("anna@192.0.2.7")
 
 
+IN_HEADERS = {"request, from_", "request, contact", "request, route", "invite, to", "Response"}
+"""A header field may be a copy of what a peer has sent, whose user may be `//anna`."""
+
+
+@pytest.mark.rfc("3261 25.1")
+@pytest.mark.parametrize("argument", [each for each in WANTS_URI if each not in IN_HEADERS])
+@pytest.mark.parametrize("scheme", ["sip:", "SIP:", "sips:"])
+def test_uri_with_slashes_is_told_with_the_uri_to_write(argument, scheme):
+    wanted = rf"// is no part of a SIP URI.*: write {scheme.lower()}anna@192\.0\.2\.7$"
+    with pytest.raises(InvalidValue, match=wanted):
+        WANTS_URI[argument](f"{scheme}//anna@192.0.2.7")
+
+
+@pytest.mark.parametrize("argument", IN_HEADERS)
+def test_header_field_may_have_a_user_with_slashes(argument):
+    with contextlib.suppress(TransportError):  # the stack is not running
+        WANTS_URI[argument]("sip://anna@192.0.2.7")
+
+
 @pytest.mark.parametrize(
     ("text", "write"),
     [
         ("host", "sip:host"),
+        ("sip://host", "sip:host"),
+        ("sip:///anna@host", "sip:anna@host"),
+        ("Anna <sip://anna:secret@host>", "sip:anna@host"),
         ("localhost:5060", "sip:localhost:5060"),
         ("a_b:secret@host", "sip:a_b@host"),
         ("+49-30", "sip:+49-30@example.com"),

@@ -7,7 +7,7 @@ from typing import Protocol
 from ..engine.listening import FACTORIES
 from ..errors import ParseError
 from ..message.uri import URI
-from ..message.uri_arguments import has_scheme
+from ..message.uri_arguments import SLASHES, has_scheme, has_slashes, meant
 from ..stack import Stack
 from ..transport.locate.rfc3263 import SECURE
 from ..transport.tls import TLS
@@ -37,8 +37,10 @@ def peer_uri(text: str, verb: str) -> URI:
     is_uri = text.lower().startswith(SCHEMES)
     if not is_uri and has_scheme(text):
         raise Mistake(f"{text!r} is not a SIP URI: {write}")
+    if has_slashes(written := text if is_uri else f"sip:{text}"):
+        raise Mistake(f"{text!r} is not a SIP URI, because {SLASHES}: write {meant(written)}")
     try:
-        uri = URI.parse(text if is_uri else f"sip:{text}")
+        uri = URI.parse(written)
     except ParseError as error:
         raise Mistake(f"not a SIP URI: {error}: {write}") from error
     if not uri.is_sip:

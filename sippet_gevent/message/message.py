@@ -28,7 +28,7 @@ from .mandatory import Mandatory
 from .parameters import Parameters
 from .scan import NAMES, USUAL, Fields, Line, remember_names
 from .uri import URI, parse_uri
-from .uri_arguments import how_to_write
+from .uri_arguments import SLASHES, has_slashes, how_to_write, meant, slashes_error
 
 # The fields that a response copies from its request (§8.2.6.2), and those that it copies if it
 # creates a dialog (§12.1.1).
@@ -246,6 +246,9 @@ class Request(Message):
             raise TypeError(
                 f'uri must be a URI or text, got {excerpt(value)}: write "sip:bob@example.com"'
             )
+        if type(value) is str and "//" in value and has_slashes(value):
+            problem = f"Request-URI: {SLASHES}: {excerpt(value)}: write {meant(value)}"
+            raise slashes_error(problem)
         try:
             text = safe(str(value), "Request-URI")
             URI.parse(text)

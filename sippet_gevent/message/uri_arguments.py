@@ -1,7 +1,8 @@
 """URI arguments: URIs that a program, a command line or a configuration gives as text. Pure.
 
 An error says what to write. For `anna@host` it is `sip:anna@host`, because the most frequent
-mistake is a missing scheme (RFC 3261 §19.1.1).
+mistake is a missing scheme (RFC 3261 §19.1.1). Nor is `sip://anna@host` taken, as a browser would
+write it: by the grammar its user is `//anna` (§25.1), and only peers may have such a user.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ has_scheme = re.compile(
 
 _SIP = "a sip or sips URI"
 
+_SLASHES = re.compile(r"(sips?:|tel:)/+", re.IGNORECASE)
+
+SLASHES = "// is no part of a SIP URI"
+
 _TELEPHONE = re.compile(r"\+[0-9\-.()]+").fullmatch
 
 
@@ -33,7 +38,7 @@ def meant(text: str, *, is_sip: bool = False) -> str:
         text: The text, or an address that contains it.
         is_sip: True where only a sip or sips URI is of use, so that a number needs a host.
     """
-    inner = text.rpartition("<")[2].partition(">")[0].strip()
+    inner = _SLASHES.sub(r"\1", _inner(text), count=1)
     if _TELEPHONE(inner):
         return f"sip:{inner}@example.com" if is_sip else f"tel:{inner}"
     try:
@@ -43,6 +48,24 @@ def meant(text: str, *, is_sip: bool = False) -> str:
     if not (uri.is_sip and uri.has_valid_host):
         return EXAMPLE
     return excerpt(str(uri._replace(password=None)))[1:-1]
+
+
+def _inner(text: str) -> str:
+    return text.rpartition("<")[2].partition(">")[0].strip()
+
+
+def has_slashes(text: str) -> bool:
+    """True for `sip://anna@host`, or an address with it, which is not what was meant."""
+    found = _SLASHES.match(_inner(text))
+    return found is not None and found[0].endswith("//")
+
+
+def slashes_error(problem: str) -> InvalidValue:
+    """Return the error of such a text. A core may have made it of the request that it serves, so
+    the answer is 400."""
+    refused = InvalidValue(problem)
+    refused.status = 400
+    return refused
 
 
 def how_to_write(error: Exception) -> str:
@@ -64,6 +87,8 @@ def given_uri(name: str, value: URI | str) -> URI:
         return value
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a URI or text, got {excerpt(value)}: write {EXAMPLE}")
+    if has_slashes(value):
+        raise _with_slashes(name, "a URI", value)
     try:
         return URI.parse(value)
     except ParseError as error:
@@ -76,6 +101,8 @@ def given_sip_uri(name: str, value: URI | str) -> URI:
     Raises:
         InvalidValue: It is another URI, or none.
     """
+    if isinstance(value, str) and has_slashes(value):
+        raise _with_slashes(name, _SIP, value)
     try:
         uri = URI.parse(value) if isinstance(value, str) else value
     except ParseError as error:
@@ -90,10 +117,19 @@ def given_address(name: str, value: NameAddr | str) -> NameAddr:
     name. Raises InvalidValue."""
     if not isinstance(value, str):
         return value
+    if has_slashes(value):
+        raise _with_slashes(name, "an address", value)
     try:
         return NameAddr.parse(value)
     except ParseError as error:
         raise _refused(name, "an address", value, error) from error
+
+
+def _with_slashes(name: str, kind: str, value: str) -> InvalidValue:
+    return slashes_error(
+        f"{name} must be {kind}, got {excerpt(value)}, which is wrong: {SLASHES}: "
+        f"write {meant(value)}"
+    )
 
 
 def _refused(name: str, kind: str, value: object, error: ParseError | None = None) -> InvalidValue:

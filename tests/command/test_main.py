@@ -532,6 +532,12 @@ def test_invalid_option_is_one_line_with_what_to_write(sippet, pem, tmp_path, ca
         ),
         ("sip:exa mple", "not a SIP URI: "),
         (
+            "sip://anna@127.0.0.1",
+            "'sip://anna@127.0.0.1' is not a SIP URI, because // is no part of a SIP URI: write "
+            "sip:anna@127.0.0.1",
+        ),
+        ("//anna@127.0.0.1", "'//anna@127.0.0.1' is not a SIP URI, because // is no part of a SIP"),
+        (
             "sip:127.0.0.1;transport=sctp",
             "'sip:127.0.0.1;transport=sctp' has the unknown transport 'sctp': write one of udp",
         ),

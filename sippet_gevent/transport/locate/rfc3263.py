@@ -15,7 +15,7 @@ from itertools import groupby
 from random import Random as Generated
 from typing import NamedTuple
 
-from ...errors import TransportError
+from ...errors import TransportError, excerpt
 from ...message.iana import DEFAULT_PORT, DEFAULT_PORTS, TRANSPORTS
 from ...message.uri import URI, address_of, bracketed, is_valid_host
 from ...message.uri_arguments import meant
@@ -69,6 +69,20 @@ class Candidate(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.transport.lower()}:{bracketed(self.host)}:{self.port}"
+
+
+def _no_host(uri: URI) -> str:
+    """Return why a URI that is neither sip nor sips leads nowhere, and what to write."""
+    if ":" in uri.scheme:
+        return f'{uri.scheme!r} is no scheme: write URI.parse("{uri.scheme}")'
+    if uri.opaque.isdecimal():  # localhost:5060
+        return f"{str(uri)!r} has no scheme: write {meant(str(uri))}"
+    write = "say by next_hop= where it goes"
+    text = excerpt(str(uri))[1:-1]
+    if uri.scheme == "tel":
+        number = text.partition(":")[2]
+        write = f"write sip:{number}@HOST;user=phone (RFC 3261 §19.1.6), or {write}"
+    return f"{text} names no host: {write}"
 
 
 Steps = Generator[tuple[Question, ...], tuple[Answer, ...], list[Candidate]]
@@ -159,12 +173,9 @@ def select(
     | neither | NAPTR, else all that have SRV, else the default | SRV, else A and AAAA |
     """
     if not uri.is_sip:
-        problem = f"a {uri.scheme} URI has no address: translate it into a sip URI first"
-        if ":" in uri.scheme:
-            problem = f'{uri.scheme!r} is no scheme: write URI.parse("{uri.scheme}")'
-        elif uri.opaque.isdecimal():  # localhost:5060
-            problem = f"{str(uri)!r} has no scheme: write {meant(str(uri))}"
-        raise TransportError(problem, kind="not_sip")
+        error = TransportError(_no_host(uri), kind="not_sip")
+        error.status = 416  # for the URI of a request that a core serves (RFC 3261 §21.4.14)
+        raise error
     target = uri.parameters.get("maddr") or uri.host
     numeric = literal(target)
     if numeric is not None:

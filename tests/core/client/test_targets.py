@@ -7,7 +7,15 @@ import contextlib
 import gevent
 import pytest
 
-from sippet_gevent import Request, Stack, TransactionTimeout, TransportError, forward
+from sippet_gevent import (
+    URI,
+    Request,
+    Stack,
+    TransactionTimeout,
+    TransportError,
+    bridge,
+    forward,
+)
 from sippet_gevent.core.client.targets import GREY_SECONDS, GREY_TARGETS, TRIES, GreyList
 from sippet_gevent.message.uri import bracketed
 from sippet_gevent.transaction.machines import TRANSPORT_ERROR
@@ -44,6 +52,34 @@ def first(sip):
 def second(sip):
     """The other one, which answers 200."""
     return Peer(sip, SECOND, lambda request: 200)
+
+
+NUMBER = "tel:+4930123"
+
+TO_A_NUMBER = {
+    "forward": lambda request, tx: forward(request, tx, NUMBER),
+    "forward a URI": lambda request, tx: forward(request, tx, request.uri),
+    "fork": lambda request, tx: forward(request, tx, NUMBER, "tel:+4930124"),
+    "bridge": lambda request, tx: bridge(request, tx, NUMBER) and None,
+    "bridge to several": lambda request, tx: bridge(request, tx, [NUMBER, "tel:+1"]) and None,
+    "request": lambda request, tx: tx.stack.request("OPTIONS", NUMBER),
+    "send": lambda request, tx: tx.stack.send(Request("INVITE", request.uri)),
+}
+
+
+@pytest.mark.rfc("3261 21.4.14")
+@pytest.mark.parametrize("name", TO_A_NUMBER)
+def test_core_that_sends_to_a_number_answers_416_and_the_log_says_what_to_write(sip, caplog, name):
+    def core(request, tx):
+        request.uri = URI.parse(NUMBER)
+        return TO_A_NUMBER[name](request, tx)
+
+    sip.serve(core)
+    caller = Peer(sip, "10.0.0.50")
+    caller.ask("INVITE")
+    sip.clock.advance(1)
+    assert caller.responses[-1].status == 416
+    assert "write sip:+4930123@HOST;user=phone" in caplog.text
 
 
 class Unreachable(MemoryFlow):

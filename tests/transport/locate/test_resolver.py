@@ -158,9 +158,21 @@ def test_three_colons_before_an_ipv4_address_are_two(host):
     assert URI.parse(f"sip:bob@{host}").equivalent("sip:bob@[2001:db8::192.0.2.1]")
 
 
-def test_tel_has_no_way():
-    with pytest.raises(TransportError, match="a tel URI has no address"):
-        Silent().resolve(URI.parse("tel:+1-201-555-0123"))
+@pytest.mark.rfc("3261 19.1.6")
+@pytest.mark.parametrize(
+    ("text", "write"),
+    [
+        ("tel:+1-201-555-0123", "write sip:+1-201-555-0123@HOST;user=phone (RFC 3261 §19.1.6), or "),
+        ("tel:7;phone-context=+1", "write sip:7;phone-context=+1@HOST;user=phone (RFC 3261 §19.1.6), or "),
+        ("urn:service:sos", ""),
+        ("mailto:bob@example.com", ""),
+    ],
+)  # fmt: skip
+def test_uri_without_a_host_has_no_way(text, write):
+    with pytest.raises(TransportError) as raised:
+        Silent().resolve(URI.parse(text))
+    assert str(raised.value) == f"{text} names no host: {write}say by next_hop= where it goes"
+    assert raised.value.status == 416
 
 
 @pytest.mark.rfc("3261 26.2.2")

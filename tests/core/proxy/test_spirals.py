@@ -5,7 +5,14 @@ from __future__ import annotations
 import gevent
 import pytest
 
-from sippet_gevent import Authenticated, RegistrarProxy, StaticResolver, TrustDomain, forward
+from sippet_gevent import (
+    Authenticated,
+    RegistrarProxy,
+    Reject,
+    StaticResolver,
+    TrustDomain,
+    forward,
+)
 from sippet_gevent.core.auth.credentials import Credentials
 from sippet_gevent.core.auth.server import Authenticator
 from sippet_gevent.testing import SERVER
@@ -14,7 +21,7 @@ from sippet_gevent.transport.listener import Advertised
 from ..wire import Peer, sent
 
 DOMAIN = "example.com"
-USERS = {"100": "a", "101": "b", "102": "c"}
+USERS = {"100": "a", "101": "b", "102": "c", "103": "d"}
 NAMES = StaticResolver({name: [SERVER] for name in (DOMAIN, "www.example.com")})
 ASSERTED = "P-Asserted-Identity"
 
@@ -91,6 +98,52 @@ def test_contact_that_is_the_user_itself_is_a_loop(sip, server):
     assert server.ask("100", "MESSAGE", f"sip:101@{DOMAIN}") == 482
 
 
+@pytest.mark.rfc("5393 5.3.3")
+@pytest.mark.parametrize("number", [2, 4, 7, 10])
+def test_contacts_that_lead_back_do_not_multiply_a_request(sip, server, number):
+    """Each way through n Contacts of one user would be another spiral: n! of them."""
+    for each in range(number):
+        server.register("101", f"sip:101@{SERVER};x={each}")
+    assert server.ask("100", "MESSAGE", f"sip:101@{DOMAIN}") in (440, 482)
+    assert sent(sip, SERVER, SERVER).count("MESSAGE") <= 60
+    assert server.challenges == 1
+
+
+def test_fork_whose_branches_come_back_is_asked_once(sip, server):
+    other = Peer(sip, "10.0.0.53", answer=lambda request: None)
+    server.register("103", other.uri)
+    server.register("101", f"sip:102@{DOMAIN}")
+    server.register("101", f"sip:103@{SERVER}")
+    assert server.ask("100", "MESSAGE", f"sip:101@{DOMAIN}") == 200
+    assert [len(each.requests) for each in (server.phone, other)] == [1, 1]
+    assert server.challenges == 1
+
+
+@pytest.mark.rfc("3261 16.3")
+@pytest.mark.parametrize(("hops", "status"), [(0, 483), (1, 483), (2, 200)])
+def test_each_pass_takes_a_hop(sip, server, hops, status):
+    server.register("101", f"sip:102@{DOMAIN}")
+    assert server.ask("100", "MESSAGE", f"sip:101@{DOMAIN}", max_forwards=hops) == status
+    assert len(server.phone.requests) == (status == 200)
+
+
+@pytest.mark.rfc("3261 22.1")
+def test_cancel_of_a_call_that_returns_is_asked_for_no_password(sip, server):
+    server.register("101", f"sip:102@{DOMAIN}")
+    server.phone.answer = lambda request: 180 if request.method == "INVITE" else 200
+    mine = Credentials("100", "a", hosts=(DOMAIN, SERVER))
+    calling = gevent.spawn(
+        server.client.invite, f"sip:101@{DOMAIN}", from_=f"sip:100@{DOMAIN}", credentials=mine
+    )
+    for _ in range(5):
+        sip.settle()
+    calling.kill()
+    sip.clock.advance(1)
+    assert server.phone.methods == ["INVITE", "CANCEL"]
+    server.phone.reply(server.phone.requests[0], 487)
+    assert server.challenges == 1
+
+
 def test_request_that_needs_no_password_is_not_asked_when_it_returns(sip):
     trunk = "10.0.0.70"
     server = Server(sip, exempt=lambda request, tx: tx.flow.remote[0] == trunk)
@@ -105,13 +158,23 @@ def test_request_that_needs_no_password_is_not_asked_when_it_returns(sip):
 # ---- nobody can forge it
 
 
-def forge(server, method, *, ended=False):
+SPELLED = {
+    "as it is": "{}",
+    "with our address": f"{{}};received={SERVER};rport=5060",
+    "with maddr": f"{{}};maddr={SERVER}",
+    "in one line with another": "{},SIP/2.0/UDP 10.0.0.52;branch=z9hG4bKother",
+    "in lower case": "sip/2.0/udp  10.0.0.1:5060 ;branch={}",
+}
+
+
+def forge(server, method, *, ended=False, spelled="as it is"):
     """Send a request with each Via that the phone of 102 has seen in one that is pending.
 
     Args:
         server: The server.
         method: The method of the forged requests.
         ended: True to end the server transactions first, which would take such a request as a retransmission.
+        spelled: How the Via is written.
     """
     sip, phone, engine = server.sip, server.phone, server.stack.engine
     phone.answer = lambda request: None
@@ -126,10 +189,39 @@ def forge(server, method, *, ended=False):
     assert len(engine.clients) == len(message.via) - 1
     for via in message.via[:-1]:
         forged = phone.request(method, f"sip:102@{DOMAIN}", from_=message.from_)
-        forged.headers.put_header_front("Via", via)
+        form = SPELLED[spelled]
+        given = via.branch if "branch={}" in form else via.without_params("rport", "received")
+        forged.headers.delete_header("Via")
+        forged.headers["Via"] = form.format(given)
         phone.send(forged)
     asking.kill()
     return phone
+
+
+@pytest.mark.rfc("3261 9.2")
+def test_phone_that_knows_the_branches_cancels_nothing(sip, server):
+    server.register("101", f"sip:102@{DOMAIN}")
+    phone = server.phone
+    phone.answer = lambda request: 180
+    mine = Credentials("100", "a", hosts=(DOMAIN, SERVER))
+    calling = gevent.spawn(
+        server.client.invite, f"sip:101@{DOMAIN}", from_=f"sip:100@{DOMAIN}", credentials=mine
+    )
+    for _ in range(5):
+        sip.settle()
+    (invite,) = phone.requests
+    phone.received.clear()
+    for via in invite.via:
+        cancel = phone.request(
+            "CANCEL", invite.uri_text, via=via, from_=invite.from_, to=invite.to,
+            call_id=invite.call_id, cseq=f"{invite.cseq.number} CANCEL",
+        )  # fmt: skip
+        phone.send(cancel)
+    assert phone.methods == []
+    assert not calling.ready()
+    phone.reply(invite, 486)
+    sip.settle()
+    assert isinstance(calling.exception, Reject)
 
 
 @pytest.mark.parametrize("method", ["MESSAGE", "INVITE", "OPTIONS"])
@@ -141,9 +233,10 @@ def test_phone_that_knows_the_branch_is_asked_for_a_password(server, method):
     assert phone.requests == []
 
 
-def test_branch_that_has_returned_proves_nothing_a_second_time(server):
+@pytest.mark.parametrize("spelled", SPELLED)
+def test_branch_that_has_returned_proves_nothing_a_second_time(server, spelled):
     server.register("101", f"sip:102@{DOMAIN}")
-    phone = forge(server, "MESSAGE", ended=True)
+    phone = forge(server, "MESSAGE", ended=True, spelled=spelled)
     assert phone.statuses == [407, 407]
     assert phone.requests == []
 

@@ -24,6 +24,7 @@ Each command is for the last call, or the one that `use CALL` has named. These a
 | `codecs` | offer all codecs of pjsip. It then tells by an UPDATE which one it has chosen, behind each answer with several |
 | `port=5080` | listen there |
 | `password=SECRET` | answer challenges with it |
+| `username=bob` | answer challenges as that user |
 
 Its address-of-record has no port, as RFC 3261 §19.1.1 Table 1 asks. It answers each call with 180 and 200.
 """
@@ -146,7 +147,9 @@ def run():
     for option in options:
         if option.startswith("password="):
             secret = option.partition("=")[2]
-            wanted.sipConfig.authCreds.append(pjsua2.AuthCredInfo("digest", "*", user, 0, secret))
+            names = [each.partition("=")[2] for each in options if each.startswith("username=")]
+            name = names[0] if names else user
+            wanted.sipConfig.authCreds.append(pjsua2.AuthCredInfo("digest", "*", name, 0, secret))
     if "100rel" in options:
         wanted.callConfig.prackUse = pjsua2.PJSUA_100REL_MANDATORY
     if "timer" in options:

@@ -66,6 +66,7 @@ class Phone:
         extra,
         domain,
         password="none",
+        username=None,
         expected="200 OK",
     ):
         control = free_port()
@@ -75,6 +76,8 @@ class Phone:
         )
         self.uri = f"sip:{user}@{domain or f'127.0.0.1:{server.port}'}"
         account = f"<{self.uri}>;auth_pass={password};regint=600{extra}"
+        if username is not None:
+            account += f";auth_user={username}"
         way = f"sip:127.0.0.1:{server.port_of(transport)};transport={transport}"
         (folder / "accounts").write_text(f'{account};outbound="{way}"\n')
         (folder / "contacts").touch()

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from sippet_gevent import Credentials, SQLiteUsers, Stack, User, ha1, parse
+from sippet_gevent import TLS, Credentials, SQLiteUsers, Stack, User, ha1, parse
 from sippet_gevent.core.auth.digest import Session
 from tests.docs.blocks import NAMED
 
@@ -71,17 +71,6 @@ def test_pjsip_registers_and_calls_with_a_password(pjsip, office, transport):
     assert "authentication failed" not in server.text
 
 
-@pytest.mark.timeout(60)
-@pytest.mark.rfc("3261 22.1")
-@pytest.mark.parametrize(("user", "password"), [("alice", "wrong"), ("nobody", "secret")])
-def test_pjsip_with_a_wrong_password_or_name_is_refused(pjsip, office, user, password):
-    server = office("udp")
-    phone = pjsip(user, server, "udp", f"password={password}")
-    phone.wait_for("registration 40[13]")
-    server.wait_for(rf"authentication failed: source=127\.0\.0\.1 user={user} realm=")
-    assert "registration 200" not in phone.text
-
-
 @pytest.mark.timeout(90)
 @pytest.mark.rfc("3261 22.2")
 @pytest.mark.parametrize("transport", ["udp", "tls"])
@@ -101,7 +90,10 @@ def test_baresip_registers_and_calls_with_a_password(baresip, office, transport)
     assert "authentication failed" not in server.text
 
 
-SHORT = """
+# ---- what each kind of phone does wrong, by each transport
+
+
+GATE = """
 import os
 from sippet_gevent import Authenticated, Authenticator, RegistrarProxy, Reject
 
@@ -109,6 +101,8 @@ class Office(Authenticated):
     late = "LATE" in os.environ
 
     def receive_request(self, request, tx):
+        for line in request.headers.all("Authorization"):
+            print(f"credentials for {request.uri_text}: {line}", flush=True)
         if self.late and request.authorization:
             self.late = False
             tx.stack.clock.sleep(1.5)
@@ -121,49 +115,131 @@ class Office(Authenticated):
         print(f"{request.method} of {tx.user} passed", flush=True)
         return answer
 
-users = {"alice": "secret"}
-guard = Authenticator(realm="127.0.0.1", users=users, algorithms=("MD5",), seconds=1.0)
+seconds = 1.0 if "SHORT" in os.environ else 300.0
+users = {"alice": "secret", "bob": "other"}
+guard = Authenticator(realm="127.0.0.1", users=users, algorithms=("MD5",), seconds=seconds)
 core = Office(RegistrarProxy(), authenticator=guard)
 """
-"""A server whose nonces are good for a second, and which says what becomes of each request. With LATE it looks at the first
+"""A server that says what becomes of each request. With SHORT its nonces are good for a second. With LATE it looks at the first
 credentials when their nonce has expired, because phones ask for another nonce before each refresh."""
 
 EXPIRED = r"(?s)REGISTER 401 stale=False\n.*REGISTER 401 stale=True\n.*REGISTER of alice passed\n"
 
+REFUSED = r"credentials for [^\n]*\n(?:[^\n]*\n)*?REGISTER 401 stale=False"
+
 
 @pytest.fixture
-def short(serve, tmp_path):
-    """Start that server: `short(LATE="yes")`."""
+def gate(serve, tmp_path, pem):
+    """Start that server: `gate("tls", LATE="yes")`."""
     path = tmp_path / "core.py"
-    path.write_text(SHORT, "utf-8")
-    return lambda **environment: serve(f"{path}:core", **environment)
+    path.write_text(GATE, "utf-8")
+
+    def start(transport="udp", **environment):
+        file = pem("127.0.0.1")
+        words = ["--cert", file, "--ca", pem.ca] if transport in ("tls", "wss") else []
+        server = serve(f"{path}:core", *words, listen=f"{transport}:127.0.0.1:0", **environment)
+        server.certificate = file
+        return server
+
+    return start
 
 
-@pytest.mark.timeout(90)
-@pytest.mark.rfc("7616 3.3")
-def test_baresip_answers_the_challenge_for_an_expired_nonce(baresip, short):
-    server = short(LATE="yes")
-    baresip("alice", server, "udp", domain=REALM, password="secret")
-    server.wait_for(EXPIRED)
-    assert "authentication failed" not in server.text
+def _pjsip(request, server, transport, user, password, username):
+    options = [f"password={password}"] + ([f"username={username}"] if username else [])
+    request.getfixturevalue("pjsip")(user, server, transport, *options)
 
 
-@pytest.mark.timeout(90)
-@pytest.mark.rfc("7616 3.3")
-def test_pjsip_answers_the_challenge_for_an_expired_nonce(pjsip, short):
-    server = short(LATE="yes")
-    phone = pjsip("alice", server, "udp", "password=secret")
-    phone.wait_for("registration 200")
-    server.wait_for(EXPIRED)
-    assert "authentication failed" not in server.text
+def _baresip(request, server, transport, user, password, username):
+    request.getfixturevalue("baresip")(
+        user,
+        server,
+        transport,
+        domain=REALM,
+        password=password,
+        username=username,
+        expected="200 OK|40[13] ",
+    )
 
 
-@pytest.mark.timeout(60)
+def _browser(request, server, transport, user, password, username):
+    run, site, folder = map(request.getfixturevalue, ("run", "site", "tmp_path"))
+    server.pin = pin_of(server.certificate)
+    page = Browser(run, site, folder, server, user)
+    more = {"authorization_user": username} if username else {}
+    page.command(
+        "register", server=f"wss://127.0.0.1:{server.port}", uri=f"sip:{user}@{REALM}",
+        password=password, **more,
+    )  # fmt: skip
+
+
+KINDS = {"pjsip": _pjsip, "baresip": _baresip, "browser": _browser}
+
+
+@pytest.fixture(
+    params=["pjsip-udp", "pjsip-tls", "baresip-udp", "baresip-tls", "browser-wss"], name="register"
+)
+def _register(request):
+    """Have a phone of each kind register: `register(server, "alice", "secret")`. `register.transport` is its transport."""
+    kind, _, transport = request.param.partition("-")
+
+    def start(server, user, password, username=None):
+        KINDS[kind](request, server, transport, user, password, username)
+
+    start.transport = transport
+    return start
+
+
+@pytest.mark.timeout(120)
 @pytest.mark.rfc("3261 22.1")
-def test_baresip_with_a_wrong_password_is_refused(baresip, office):
-    server = office("udp", algorithms=("MD5",))
-    baresip("alice", server, "udp", domain=REALM, password="wrong", expected="40[13] ")
-    server.wait_for(r"authentication failed: source=127\.0\.0\.1 user=alice realm=")
+@pytest.mark.parametrize(("user", "password"), [("alice", "wrong"), ("nobody", "secret")])
+def test_phone_with_a_wrong_password_or_name_is_refused(register, gate, user, password):
+    server = gate(register.transport)
+    register(server, user, password)
+    server.wait_for(REFUSED)
+    server.wait_for(rf"authentication failed: source=127\.0\.0\.1 user={user} realm=")
+    assert " passed" not in server.text
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.rfc("3261 10.3")
+def test_phone_with_the_address_of_another_user_is_refused(register, gate):
+    server = gate(register.transport)
+    register(server, "alice", "other", "bob")
+    server.wait_for("credentials for .*bob")
+    server.wait_for("REGISTER 403 ")
+    assert " passed" not in server.text
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.rfc("7616 3.3")
+def test_phone_answers_the_challenge_for_an_expired_nonce(register, gate):
+    server = gate(register.transport, SHORT="yes", LATE="yes")
+    register(server, "alice", "secret")
+    server.wait_for(EXPIRED)
+    assert "authentication failed" not in server.text
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.rfc("7616 5.5")
+def test_credentials_that_a_phone_has_used_cannot_be_replayed(register, gate, pem):
+    server = gate(register.transport)
+    register(server, "alice", "secret")
+    server.wait_for("REGISTER of alice passed")
+    uri, used = server.wait_for("credentials for (.*): (Digest .*)\n").groups()
+    passed = server.text.count(" passed")
+    kind = register.transport
+    way = f"sip:127.0.0.1:{server.port};transport={kind}"
+    if kind == "wss":
+        way = f"sips:127.0.0.1:{server.port};transport=ws"
+    tls = TLS(pem("127.0.0.1", file="thief.pem"), ca=pem.ca)
+    with Stack(f"{kind}:127.0.0.1:0", tls=tls) as thief:
+        answer = thief.request(
+            "REGISTER", uri, to=f"<sip:alice@{REALM}>", from_=f"<sip:alice@{REALM}>;tag=1",
+            contact="<sip:thief@192.0.2.66>", authorization=used, timeout=20,
+            next_hop=way,
+        )  # fmt: skip
+    assert (answer.status, answer.www_authenticate[0].stale) == (401, True)
+    assert server.text.count(" passed") == passed
 
 
 @pytest.mark.timeout(120)
@@ -304,8 +380,8 @@ def test_our_own_client_registers_by_sha_256(office):
 
 
 @pytest.mark.rfc("7616 3.3")
-def test_our_own_client_answers_the_challenge_for_an_expired_nonce(short):
-    server = short()
+def test_our_own_client_answers_the_challenge_for_an_expired_nonce(gate):
+    server = gate(SHORT="yes")
     with Stack("udp:127.0.0.1:0") as stack:
         mine = Credentials("alice", "secret", hosts=(REALM,))
         for _ in range(2):

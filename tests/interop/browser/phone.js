@@ -12,8 +12,8 @@ function listen(session) {
 }
 
 const commands = {
-  register({server, uri, password}) {
-    phone = new JsSIP.UA({sockets: [new JsSIP.WebSocketInterface(server)], uri, password, register: true, register_expires: 600});
+  register({server, uri, password, authorization_user}) {
+    phone = new JsSIP.UA({sockets: [new JsSIP.WebSocketInterface(server)], uri, password, authorization_user, register: true, register_expires: 600});
     for (const event of ["connected", "disconnected", "registered", "unregistered", "registrationFailed"])
       phone.on(event, ({cause, response}) => tell(event, {cause, require: response?.getHeader?.("Require")}));
     phone.on("newRTCSession", ({originator, session}) => {

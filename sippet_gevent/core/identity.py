@@ -6,8 +6,9 @@
 | a user with the right password | the user's identity, in place of what the user wrote |
 | anybody else | is removed |
 
-P-Preferred-Identity never goes on. On the way out, the privacy that the caller wants is kept, as
-`privacy.py` describes.
+P-Preferred-Identity never goes on. Remote-Party-ID was used before RFC 3325, and many phones show
+it. It stays if a trusted element has written it. On the way out, the privacy that the caller wants
+is kept, as `privacy.py` describes.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ from .core import Core, CoreFunction, check_core
 from .forwarding import CoreResult
 from .privacy import (
     ANONYMOUS_HOST,
+    REMOTE_PARTY,
     by_proxy,
     check_critical,
     conceal,
     hides_its_caller,
     privacy_of,
+    remove,
     without_tag,
 )
 from .proxy.spirals import earlier_pass
@@ -159,6 +162,8 @@ class TrustDomain(Core):
     def _assert(self, request: Request, tx: ServerTransaction) -> None:
         """Replace what a stranger asserts by what we know (RFC 3325 §5, §6)."""
         fields = request.headers.fields
+        if REMOTE_PARTY in fields:
+            del request.headers[REMOTE_PARTY]
         preferred: tuple[NameAddr, ...] = ()
         if _PREFERRED in fields:
             preferred = request.p_preferred_identity
@@ -253,13 +258,16 @@ class _Edge:
         fields = response.headers.fields
         if _PREFERRED in fields:
             response.p_preferred_identity = None
-        if _ASSERTED in fields and not self._domain._trusts(response.flow.remote[0]):
-            response.p_asserted_identity = None
+        asserts = _ASSERTED in fields or REMOTE_PARTY in fields
+        if asserts and not self._domain._trusts(response.flow.remote[0]):
+            remove(response.headers, _ASSERTED)
+            remove(response.headers, REMOTE_PARTY)
         if "Privacy" in fields:
             try:
                 conceal(response, is_trusted=self._domain._trusts(flow.remote[0]))
             except ParseError:  # a peer cannot keep its answer from the caller by that
-                response.p_asserted_identity = None
+                remove(response.headers, _ASSERTED)
+                remove(response.headers, REMOTE_PARTY)
 
 
 def _request_uri(request: Request) -> URI:

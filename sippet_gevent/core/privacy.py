@@ -2,7 +2,7 @@
 
 | Privacy | what a proxy does |
 |---|---|
-| `id` | removes P-Asserted-Identity before the message leaves the trust domain |
+| `id` | removes P-Asserted-Identity, Remote-Party-ID before a message leaves the trust domain |
 | `user` | removes Subject and the like; the caller has to write an anonymous From itself |
 | `history` | leaves History-Info to `forward()`, which makes it anonymous (RFC 7044 §10.1) |
 | `header`, `session` | nothing: only a B2BUA hides Via, Contact and media, such as `bridge()` |
@@ -22,6 +22,7 @@ from collections.abc import Container
 from ..errors import Reject
 from ..message.headers import Headers
 from ..message.message import Request, Response
+from ..message.scan import canonical
 from ..message.uri import URI
 
 TAG = "privacy"
@@ -29,6 +30,10 @@ TAG = "privacy"
 
 ANONYMOUS_HOST = "anonymous.invalid"
 """The host of an anonymous URI (RFC 3323 §4.1.1.3)."""
+
+REMOTE_PARTY = canonical("Remote-Party-ID")
+"""The header field that said who calls before RFC 3325 (draft-ietf-sip-privacy-04). Many phones
+still show it."""
 
 INFORMATIONAL = (
     "Subject", "Call-Info", "Organization", "User-Agent", "Reply-To", "In-Reply-To",
@@ -97,23 +102,25 @@ def conceal(message: Request | Response, *, is_trusted: bool) -> None:
         return
     headers, done = message.headers, set()
     if "id" in words and not is_trusted:
-        _remove(headers, "P-Asserted-Identity")
+        remove(headers, "P-Asserted-Identity")
+        remove(headers, REMOTE_PARTY)
         done.add("id")
     if "user" in words:
         for name in INFORMATIONAL:
-            _remove(headers, name)
+            remove(headers, name)
         if isinstance(message, Request) and is_anonymous(message.from_.uri):
             done.add("user")
     left = tuple(word for word in words if word not in done)
     if set(left) <= {"critical"}:
-        _remove(headers, "Privacy")
+        remove(headers, "Privacy")
         if isinstance(message, Request):
             without_tag(message)
     elif done:
         message.privacy = left
 
 
-def _remove(headers: Headers, name: str) -> None:
+def remove(headers: Headers, name: str) -> None:
+    """Remove a header field, if it is there."""
     if name in headers.fields:
         del headers[name]
 

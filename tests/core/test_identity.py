@@ -86,6 +86,33 @@ def test_identity_that_a_user_writes_is_replaced(edge):
     assert asserted(request) == [f"<{ALICE}>"]
 
 
+REMOTE_PARTY = '"Boss" <sip:1@example.com>;party=calling;screen=yes'
+
+
+@pytest.mark.parametrize(
+    ("host", "privacy", "left"),
+    [("10.0.0.66", "none", 0), (TRUSTED, "none", 1), (TRUSTED, "id", 0)],
+)
+def test_remote_party_id_stays_if_a_trusted_element_has_written_it(edge, host, privacy, left):
+    edge.exempt.add(host)
+    sender = edge.carrier if host == TRUSTED else Peer(edge.sip, host)
+    message = sender.request("MESSAGE", f"sip:200@{DOMAIN}", privacy=privacy)
+    message.headers["Remote-Party-ID"] = REMOTE_PARTY
+    sender.send(message, to="10.0.0.1")
+    (request,) = edge.callee.requests
+    assert request.headers.all("Remote-Party-ID") == [REMOTE_PARTY] * left
+
+
+def test_remote_party_id_of_a_callee_is_removed(edge):
+    def answer(request):
+        response = request.response(200)
+        response.headers["Remote-Party-ID"] = REMOTE_PARTY
+        return response
+
+    edge.callee.answer = answer
+    assert "Remote-Party-ID" not in edge.send().headers
+
+
 @pytest.mark.rfc("3325 6")
 def test_preferred_identity_is_asserted_and_never_goes_on(edge):
     preferred = f"<sip:100@sales.{DOMAIN}>, <tel:+4930100>"

@@ -39,6 +39,7 @@ from ...message.message import Message, Request, Response
 from ...message.scan import USUAL, Line, canonical
 from ...message.uri import URI
 from ...message.uri_arguments import given_address
+from ..privacy import REMOTE_PARTY
 
 Treatment = bool | str | Callable[[Request], "str | None"]
 """What a policy does with a header field: True copies it, False leaves it out, and a text takes its
@@ -87,7 +88,7 @@ CREDENTIALS = frozenset(("Authorization", "Proxy-Authorization"))
 OF_THE_SENDER = frozenset(("Date", "Identity", "Identity-Info", "Organization"))
 """Header fields that name the sender of a message. They cross in requests only."""
 
-UNTRUSTED = frozenset(("Remote-Party-ID",))
+UNTRUSTED = frozenset((REMOTE_PARTY,))
 """Header fields for elements that trust each other, besides those that begin with P-."""
 
 _ADDRESSES = frozenset(("From", "To"))

@@ -45,6 +45,14 @@ def test_identity_for_trusted_sides_is_not_copied(sip, name):
     assert name.replace("_", "-") not in crossed(sip, **{name: ASSERTED}).headers
 
 
+@pytest.mark.parametrize("is_trusted", [False, True])
+def test_remote_party_id_is_copied_between_trusted_sides_alone(sip, is_trusted):
+    invite = Request("INVITE", "sip:bob@example.com")
+    invite.headers["remote-party-id"] = ASSERTED
+    policy = BridgePolicy({"Remote-Party-ID": True} if is_trusted else {})
+    assert [line[2] for line in policy.lines(invite, Kind.INVITE)] == [ASSERTED] * is_trusted
+
+
 @pytest.mark.rfc("3325 5")
 def test_asserted_identity_is_copied_between_trusted_sides(sip):
     policy = BridgePolicy(fields={"P-Asserted-Identity": True})

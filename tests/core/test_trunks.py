@@ -23,7 +23,7 @@ from sippet_gevent import (
 from tests.core.auth.gate import Gate
 from tests.core.b2bua.phones import body
 from tests.core.registration.test_registration import Script
-from tests.core.wire import Peer
+from tests.core.wire import Peer, sent
 
 SDP = b"v=0\r\no=- 1 1 IN IP4 10.0.0.9\r\ns=-\r\nc=IN IP4 10.0.0.9\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
 
@@ -591,7 +591,7 @@ def test_trunk_checks_its_arguments():
 def diverted(sip, phone):
     """Return an office, whose alice is at bob's address. Its carrier calls alice: `diverted(core)`."""
 
-    def start(core, contact=f"sip:bob@{OFFICE}", **options):
+    def start(core, contact=f"sip:bob@{OFFICE}", contacts=1, **options):
         carrier = Carrier(sip, "10.0.0.1")
         line = trunk("10.0.0.1", incoming="alice", **options)
         trunks = Trunks(RegistrarProxy(Location()), [line])
@@ -603,7 +603,8 @@ def diverted(sip, phone):
         stack = sip.stack(guarded, host=OFFICE, domains=("office.example",))
         stack.accounts.add(line.account)
         sip.clock.advance(1)
-        phone("alice", "10.0.0.60", "a", contact=contact)
+        for number in range(contacts):
+            phone("alice", f"10.0.0.{70 + number}", "a", contact=contact.format(number))
         phone("bob", "10.0.0.61", "b", core)
         return carrier
 
@@ -664,3 +665,13 @@ def test_carrier_reaches_neither_a_loop_nor_another_carrier(sip, diverted, conta
         call_the_office(sip, carrier)
     assert refused.value.status == status
     assert carrier.invites == []
+
+
+@pytest.mark.rfc("5393 5.3.3")
+@pytest.mark.parametrize("contacts", [2, 4, 7, 10])
+def test_contacts_that_lead_back_do_not_multiply_the_call_of_a_carrier(sip, diverted, contacts):
+    carrier = diverted(None, f"sip:alice@{OFFICE};x={{}}", contacts)
+    with pytest.raises(Reject) as refused:
+        call_the_office(sip, carrier)
+    assert refused.value.status in (440, 482)
+    assert sent(sip, OFFICE, OFFICE).count("INVITE") <= 60

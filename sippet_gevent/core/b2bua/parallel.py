@@ -46,6 +46,7 @@ from ..dialog.expiry import Expiry, seconds_of
 from ..element import Element
 from ..inbox import Inbox
 from ..proxy.best_response import response_upstream
+from ..proxy.max_breadth import breadth_of
 from ..routing.routes import as_request_uri
 from .leg import Leg
 from .pickup import Bridging, wait_for_pickup
@@ -150,7 +151,7 @@ class Parallel:
         if from_.tag is None:
             invite.from_ = from_.with_params(tag=create_tag())
 
-    def call(self, targets: Iterable[Target]) -> None:
+    def call(self, targets: tuple[Target, ...]) -> None:
         """Call all targets, and connect the caller with the first that answers.
 
         Raises:
@@ -160,6 +161,9 @@ class Parallel:
             Cancelled: The caller has given up.
         """
         bridge, wish = self._bridge, self._wish
+        if len(targets) > 1:  # proxies behind a Contact may fork, too (RFC 5393 §5.3.3)
+            share = breadth_of(bridge.request) // len(targets)
+            self._invite.headers.put("Max-Breadth", str(max(1, share)))
         now = self._stack.clock.now
         deadline = None if wish.timeout is None else now() + wish.timeout
         try:

@@ -11,6 +11,7 @@ from sippet_gevent import (
     Reject,
     StaticResolver,
     TrustDomain,
+    bridge,
     forward,
 )
 from sippet_gevent.core.auth.credentials import Credentials
@@ -268,6 +269,30 @@ def test_balancer_at_an_advertised_address_proves_nothing_by_the_branch_it_has_s
     asking.kill()
     assert balancer.statuses == [407]
     assert server.phone.requests[1:] == []
+
+
+@pytest.mark.parametrize(("user", "status"), [(None, 407), ("100", 404)])
+def test_invite_of_a_bridge_passes_only_for_a_caller_that_has_passed(sip, user, status):
+    """Anybody may call the reception, whose phone is at 999, and nobody may call that without a password."""
+    office = Authenticator(realm=DOMAIN, users=USERS, proxy=True)
+    seen = []
+
+    def core(request, tx):
+        if request.uri.user == "reception":
+            if user:
+                office.authenticate(request, tx)
+            return bridge(request, tx, f"sip:999@{SERVER}") and None
+        seen.append(office.authenticate(request, tx))
+        return 404
+
+    sip.stack(core, SERVER, domains=(DOMAIN,), resolver=NAMES)
+    client = sip.stack(host="10.0.0.50", resolver=NAMES)
+    mine = Credentials(user, USERS[user], hosts=(DOMAIN, SERVER)) if user else None
+    from_ = f"sip:{user or 'stranger'}@{DOMAIN}"
+    with pytest.raises(Reject) as refused:
+        sip.run(client.invite, f"sip:reception@{DOMAIN}", from_=from_, credentials=mine)
+    assert refused.value.status == status
+    assert seen == ([user] if user else [])
 
 
 def test_password_for_one_realm_does_not_pass_for_another(sip):

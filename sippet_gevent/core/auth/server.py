@@ -158,6 +158,7 @@ class Authenticator:
         self._mutual = mutual
         self._qops = ("auth", "auth-int") if integrity else ("auth",)
         self._nonces = Nonces(realm, secret, duration("seconds", seconds))
+        self._before: Authenticator | None = None
         self._epoch: float | None = None
         """Seconds to add to the clock for times that other processes share. It is fixed at the
         start, so that a step of the system's clock ends no nonce, and brings none back."""
@@ -192,6 +193,8 @@ class Authenticator:
         self._bans.take_over(before._bans)
         self._nonces.take_over(before._nonces)
         self._epoch = before._epoch
+        # what it has let pass may return to this stack now; those before it have no such requests
+        self._before, before._before = before if before.realm == self.realm else None, None
 
     # ---- the decision
 
@@ -215,7 +218,7 @@ class Authenticator:
             return None
         if request.mandatory.key in tx.stack.engine.clients:  # it has come back to us, perhaps
             earlier = earlier_pass(request, tx)
-            if earlier is not None and earlier.admitted_by is self:
+            if earlier is not None and self._has_admitted(earlier):
                 tx.admitted_by, tx.user = self, earlier.user
                 return tx.user
         stack = tx.stack
@@ -263,6 +266,11 @@ class Authenticator:
             tx.complete_success = partial(_prove, name, claim, key, following)
         tx.admitted_by, tx.user = self, claim.username
         return claim.username
+
+    def _has_admitted(self, tx: ServerTransaction) -> bool:
+        """True if this Authenticator has let a request pass, or the one that it has replaced."""
+        by = tx.admitted_by
+        return by is not None and (by is self or by is self._before)
 
     def _find(self, claim: Claim, request: Request, stack: UserAgent) -> Secret | None:
         """Look a user up. Raises Reject(503) when the store fails, because 401 would make the phone

@@ -295,6 +295,25 @@ def test_invite_of_a_bridge_passes_only_for_a_caller_that_has_passed(sip, user, 
     assert seen == ([user] if user else [])
 
 
+@pytest.mark.parametrize(("realm", "status"), [(DOMAIN, 404), ("other", 407)])
+def test_request_that_returns_after_a_reload_is_asked_for_another_realm_alone(sip, realm, status):
+    gates = [Authenticator(realm=name, users=USERS, proxy=True) for name in (DOMAIN, realm)]
+
+    def core(request, tx):
+        gate = gates[request.uri.user == "102"]
+        if gate is gates[1]:
+            gate.take_over(gates[0])
+        gate.authenticate(request, tx)
+        return 404 if gate is gates[1] else forward(request, tx, f"sip:102@{SERVER}")
+
+    sip.stack(core, SERVER, domains=(DOMAIN,), resolver=NAMES)
+    client = sip.stack(host="10.0.0.50", resolver=NAMES)
+    mine = Credentials("100", "a", hosts=(DOMAIN, SERVER), realm=DOMAIN)
+    from_, target = f"sip:100@{DOMAIN}", f"sip:101@{DOMAIN}"
+    answer = sip.run(client.request, "MESSAGE", target, credentials=mine, from_=from_)
+    assert answer.status == status
+
+
 def test_password_for_one_realm_does_not_pass_for_another(sip):
     """The second pass asks for the password of its own realm."""
     realms = {name: Authenticator(realm=name, users=USERS, proxy=True) for name in ("one", "two")}

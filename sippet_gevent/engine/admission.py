@@ -25,6 +25,18 @@ REFUSED = 100_000
 """Most refused requests that are remembered, because their retransmissions must be refused, too.
 Each takes 100 bytes, twice."""
 
+OVERLOAD = "overload"
+"""The name of requests that are refused or dropped because of overload, in `stats()`."""
+
+_WITHOUT_RETRY_AFTER = frozenset(
+    (OVERLOAD, "transactions", "handlers", "overdue", "large_bytes", "memory")
+)
+"""Reasons of a 503 without Retry-After: the stack lacks time, memory or room. A client that honours
+Retry-After sends nothing at all until the time is over (RFC 3261 §21.5.4). So a proxy in front of
+this stack would go on and off, and overload would never settle (RFC 5390 §5.3, RFC 6357 §9.5). RFC
+7339 §5.10.2 forbids the field for that. Other refusals keep it, as RFC 3261 allows: those of a
+stack that drains, and those of one source that has its share."""
+
 ENDING = ("BYE", "PRACK")  # they end a call, or the wait of a core (RFC 3262 §3)
 
 
@@ -230,7 +242,8 @@ class Admission:
         *,
         is_draining: bool,
     ) -> int | None:
-        """Return the Retry-After of the 503 that refuses a new request; None if it is served.
+        """Return the Retry-After of the 503 that refuses a new request, 0 for a 503 without one;
+        None if the request is served.
 
         Args:
             request: The request.
@@ -251,7 +264,7 @@ class Admission:
             and _begins(request)
             and not self.priority.has(request)
         ):
-            limit = "overload"
+            limit = OVERLOAD
         else:
             limit = self.limit_reached(
                 transactions, belongs, request.method, size, request.flow.remote[0]
@@ -259,7 +272,7 @@ class Admission:
         if limit is None:
             return None
         self.refuse(limit, request)
-        seconds = random.randint(*self._limits.retry_after)
+        seconds = 0 if limit in _WITHOUT_RETRY_AFTER else random.randint(*self._limits.retry_after)
         self.remember(key, seconds)
         return seconds
 
@@ -337,7 +350,8 @@ class Admission:
         return belongs() and (method in ENDING or len(place) < self._forwarding_reserve)
 
     def refused_lately(self, key: str) -> int | None:
-        """Return the Retry-After of the 503 that this request had lately; None if it had none."""
+        """Return the Retry-After of the 503 that this request had lately, 0 for a 503 without one;
+        None if it had no 503."""
         found = self.lately.get(key, self._clock.now())
         self._settle()
         return found
@@ -408,7 +422,7 @@ class Admission:
 
 class RefusedLately:
     """Requests that were refused without a transaction, by the hash of their key, with the
-    Retry-After of their 503.
+    Retry-After of their 503. That is 0 for a 503 without one.
 
     A client that repeats such a request must get the same answer, even if there is room again,
     because it may have received the first one (RFC 3261 §8.2.7). A key is kept for `seconds` to

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import gevent
 
@@ -338,7 +339,8 @@ class Ingress:
         )
         if retry_after is None:
             return None
-        return self.stateless.response(request, 503, retry_after=retry_after)
+        fields: dict[str, Any] = {"retry_after": retry_after} if retry_after else {}
+        return self.stateless.response(request, 503, **fields)
 
     # ---- greenlets
 

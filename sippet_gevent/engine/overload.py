@@ -24,10 +24,9 @@ from ..runtime.clock import Alarm
 from ..transaction.keys import server_key
 from ..transaction.machines import RECV_REQUEST
 from ..transport.base import Flow, Receive
-from .admission import RefusedLately
+from .admission import OVERLOAD, RefusedLately
 from .layer import TransactionLayer
 from .queue import NewRequests, Waiting
-from .stateless import OVERLOAD
 from .thinning import Thinning
 from .time_share import TimeShare
 from .users import ServerRecord
@@ -100,7 +99,8 @@ class Overload:
       refreshes wait as new requests do, and the others are dropped.
     * Of new requests those of each source take turns, and the newest is served first: its sender
       still waits, and has not sent it again.
-    * A new request that has waited for PATIENCE gets 503 with Retry-After. If refusals have used up
+    * A new request that has waited for PATIENCE gets 503, without Retry-After (RFC 7339
+      §5.10.2). If refusals have used up
       their share of the time, it is dropped. Its sender repeats it after T1, and gets 503 then, or
       is served if the overload has ended.
 

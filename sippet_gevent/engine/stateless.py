@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from random import random
 from typing import Any
 
 from ..errors import ParseError, TransportError
@@ -15,6 +14,7 @@ from ..message.scan import fastest as scan
 from ..observe.log_values import Plain
 from ..runtime.rates import TokenBuckets
 from ..transport.base import Flow
+from .admission import OVERLOAD
 from .feedback import Feedback, may_have_feedback
 from .layer import TransactionLayer
 from .received_rport import note_source
@@ -23,10 +23,7 @@ TAG_LENGTH = 20
 """Characters of the To tag of an answer without a transaction. Other tags of ours are shorter, so
 the hash that this tag is need not be computed for most ACKs."""
 
-OVERLOAD = "overload"
-"""The name of requests that are refused or dropped because of overload, in `stats()`."""
-
-_UNAVAILABLE = "SIP/2.0 503 Service Unavailable\r\nRetry-After: "
+_UNAVAILABLE = "SIP/2.0 503 Service Unavailable"
 _ECHOED = frozenset(("Via", "From", "To", "Call-ID", "CSeq"))
 
 
@@ -83,6 +80,8 @@ class Stateless:
         """Answer a new request with 503 because of overload, and remember it. Only what the answer
         repeats is read (§8.2.6).
 
+        A request that was refused before the overload, with a Retry-After, gets the same one.
+
         Args:
             data: The request, outside a dialog.
             flow: Its flow.
@@ -113,15 +112,14 @@ class Stateless:
         except ParseError as error:
             counters.drop("bad_message", flow, now, detail=error)
             return
-        known = admission.lately.get(key, now)
-        least, most = layer.limits.retry_after
-        seconds = least + int(random() * (most - least + 1)) if known is None else known
-        if known is None:
+        seconds = admission.lately.get(key, now)
+        if seconds is None:
             admission.refused[OVERLOAD] = admission.refused.get(OVERLOAD, 0) + 1
-            admission.lately.add([key], seconds, now)
+            admission.lately.add([key], 0, now)
             admission.is_open = False
         counters.answered += 1
-        answer = echo(lines, _ECHOED, f"{_UNAVAILABLE}{seconds}", self.tag(request))
+        start = f"{_UNAVAILABLE}\r\nRetry-After: {seconds}" if seconds else _UNAVAILABLE
+        answer = echo(lines, _ECHOED, start, self.tag(request))
         try:
             layer.send(reply, answer)
         except TransportError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -118,10 +117,11 @@ class ResponseContext(Forwarding):
             )
         self.tx = tx
         self.stack = tx.stack
-        admission, limits = self.stack.engine.admission, self.stack.engine.limits
+        admission = self.stack.engine.admission
         if not admission.may_forward(tx.request._method, tx._belongs, tx.request.flow.remote[0]):
             admission.refuse("forwarding", tx.request)
-            raise Reject(503, retry_after=random.randint(*limits.retry_after))
+            # without Retry-After, as at other limits of the whole stack (RFC 7339 §5.10.2)
+            raise Reject(503)
         self._mark = loop_mark(tx.request, self.stack.engine.secret)
         if not record_route and tx.request._method != REGISTRATION:
             withdraw(tx.request)

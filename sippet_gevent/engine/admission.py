@@ -16,14 +16,11 @@ from ..runtime.rates import source_of
 from ..runtime.workers import Worker
 from ..transaction.timers import Timers
 from .priority import Priority
+from .refused import RefusedLately
 from .sources import SHARE, Sources
 from .users import Place, WaitingCore
 
 log = logging.getLogger("sippet_gevent.core")
-
-REFUSED = 100_000
-"""Most refused requests that are remembered, because their retransmissions must be refused, too.
-Each takes 100 bytes, twice."""
 
 OVERLOAD = "overload"
 """The name of requests that are refused or dropped because of overload, in `stats()`."""
@@ -418,40 +415,6 @@ class Admission:
         if self._alarm is not None:
             self._alarm.close()
             self._alarm = None
-
-
-class RefusedLately:
-    """Requests that were refused without a transaction, by the hash of their key, with the
-    Retry-After of their 503. That is 0 for a 503 without one.
-
-    A client that repeats such a request must get the same answer, even if there is room again,
-    because it may have received the first one (RFC 3261 §8.2.7). A key is kept for `seconds` to
-    twice that; after REFUSED of them the older ones are forgotten.
-    """
-
-    __slots__ = ("_seconds", "_since", "before", "keys")
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._since = 0.0
-        self.keys: dict[int, int] = {}  # of a key the hash: the client chooses its length
-        self.before: dict[int, int] = {}
-
-    def add(self, keys: list[str], retry_after: int, now: float) -> None:
-        """Remember that requests were refused."""
-        if now >= self._since + self._seconds or len(self.keys) >= REFUSED:
-            self.before = self.keys if now < self._since + 2 * self._seconds else {}
-            self.keys = {}
-            self._since = now
-        self.keys.update(dict.fromkeys(map(hash, keys), retry_after))
-
-    def get(self, key: str, now: float) -> int | None:
-        """Return the Retry-After of a request's 503; None if it was not refused lately."""
-        if now >= self._since + 2 * self._seconds:
-            self.keys, self.before = {}, {}
-            return None
-        found = self.keys.get(hash(key))
-        return self.before.get(hash(key)) if found is None else found
 
 
 def _begins(request: Request) -> bool:

@@ -16,6 +16,9 @@ VALIDITY = 500
 """Milliseconds for which a value holds, the RFC's default. A loaded server answers often, so each
 client has a newer value long before."""
 
+LEAST_STEP = 0.00001
+"""Least difference of two oc-seq, which has five digits of a fraction (§9)."""
+
 PARAMETERS = frozenset(("oc", "oc-algo", "oc-validity", "oc-seq"))
 """The Via parameters of overload control (§4)."""
 
@@ -38,12 +41,13 @@ class Feedback:
         layer: Has the clock, and the measure of load, `admission.shed_fraction`.
     """
 
-    __slots__ = ("_admission", "_now", "_since")
+    __slots__ = ("_admission", "_now", "_sequence", "_since")
 
     def __init__(self, layer: TransactionLayer) -> None:
         self._admission = layer.admission
         self._now = layer.clock.now
         self._since = layer.clock.wall() - layer.clock.now()
+        self._sequence = 0.0
         layer.write_feedback = self.write
         layer.renew_feedback = self.renew
 
@@ -87,11 +91,12 @@ class Feedback:
 
     def _values(self) -> str:
         loss = round(100 * min(max(self._admission.shed_fraction(), 0.0), 1.0))
-        # oc-seq is a time, so it increases (§4.4); the algorithm is quoted, as §9 has it, although
-        # one word needs no quotes
+        # oc-seq is a time, and increases within one moment, too (§4.4); the algorithm is quoted, as
+        # §9 has it, although one word needs no quotes
+        self._sequence = max(self._since + self._now(), self._sequence + LEAST_STEP)
         return (
             f";oc={loss};oc-validity={VALIDITY if loss else 0}"
-            f';oc-seq={self._since + self._now():.3f};oc-algo="loss"'
+            f';oc-seq={self._sequence:.5f};oc-algo="loss"'
         )
 
     def _tell(self, headers: Headers, via: Via) -> str:

@@ -24,9 +24,10 @@ from ..runtime.clock import Alarm
 from ..transaction.keys import server_key
 from ..transaction.machines import RECV_REQUEST
 from ..transport.base import Flow, Receive
-from .admission import OVERLOAD, RefusedLately
+from .admission import OVERLOAD
 from .layer import TransactionLayer
 from .queue import NewRequests, Waiting
+from .refused import RefusedLately
 from .thinning import Thinning
 from .time_share import TimeShare
 from .users import ServerRecord

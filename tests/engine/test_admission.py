@@ -10,7 +10,7 @@ import pytest
 from gevent.event import Event
 
 from sippet_gevent import Core, Limits, RegistrarProxy, ResponseContext, TransactionTimeout, forward
-from sippet_gevent.engine.admission import RefusedLately
+from sippet_gevent.engine.refused import RefusedLately
 
 from ..core.wire import Peer
 

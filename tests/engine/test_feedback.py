@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from sippet_gevent import Limits, Reject, Request, forward
@@ -58,6 +60,16 @@ def test_sequence_increases_with_time(sip, caller):
     first = float(ask(caller, OFFER)["oc-seq"])
     sip.clock.advance(0.25)
     assert float(ask(caller, OFFER)["oc-seq"]) == pytest.approx(first + 0.25)
+
+
+@pytest.mark.rfc("7339 4.4")
+def test_two_values_of_one_moment_have_increasing_sequences(sip, caller):
+    stack = sip.serve(lambda request, tx: 200)
+    first = ask(caller, OFFER)["oc-seq"]
+    stack.engine.admission.shed_fraction = lambda: 1.0
+    second = ask(caller, OFFER)["oc-seq"]
+    assert float(second) > float(first)
+    assert re.fullmatch(r"\d{1,12}\.\d{1,5}", second)
 
 
 @pytest.mark.rfc("7339 4.2")

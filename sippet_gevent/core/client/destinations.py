@@ -1,5 +1,5 @@
-"""Destinations: which next hops want fewer requests, by Retry-After (RFC 3261 §21.5.4) or by
-loss-based overload control (RFC 7339)."""
+"""Destinations: which next hops want fewer requests, by Retry-After (RFC 3261 §21.5.4), by
+loss-based overload control, or because they do not answer at all (RFC 7339)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from ...errors import ParseError, TransportError
 from ...message.via import Via
 from ...transport.base import Flow
 from ...transport.locate.rfc3263 import Candidate
+from .silent import SilentServers
 from .targets import GREY_TARGETS, Target
+
+FREE = frozenset(("ACK", "BYE", "CANCEL", "PRACK"))
+"""Requests that end something or belong to another one. A destination gets them whatever it has
+asked for. Its mix of requests leaves them out (RFC 7339 §7.2): with the INVITEs that are held back,
+they become fewer by the same part."""
 
 VALIDITY = 0.5
 """Seconds for which feedback holds that names no time (RFC 7339 §4.3)."""
@@ -22,6 +28,11 @@ response."""
 
 LEAST_SECOND = 0.1
 """Least part of the requests that is taken to begin something. With less, nothing is thinned."""
+
+
+OVERFLOW = 1000.0
+"""Least oc-seq that can have overflowed. Then the next one is less than half of it, unlike a late
+one (RFC 7339 §4.4)."""
 
 
 class _Control:
@@ -59,15 +70,19 @@ class Destinations:
 
     Args:
         most_closed: Returns the most seconds for which a Retry-After holds; 0 ignores it.
+        watches: True if servers that do not answer get no requests (RFC 7339 §5.9).
     """
 
-    __slots__ = ("_closed", "_controls", "_most_closed", "refused", "roll")
+    __slots__ = ("_closed", "_controls", "_most_closed", "_watches", "refused", "roll", "silent")
 
-    def __init__(self, most_closed: Callable[[], float]) -> None:
+    def __init__(self, most_closed: Callable[[], float], *, watches: bool = True) -> None:
+        self.silent = SilentServers()
+        """Next hops that do not answer."""
+        self._watches = watches
         self._closed: OrderedDict[Target, float] = OrderedDict()
         self._controls: OrderedDict[Target, _Control] = OrderedDict()
         self._most_closed = most_closed
-        self.refused: dict[str, int] = {"retry_after": 0, "overload_control": 0}
+        self.refused: dict[str, int] = {"retry_after": 0, "overload_control": 0, "silent": 0}
         """Requests that were not sent because no next hop may get them, by the reason."""
         self.roll: Callable[[], float] = random
         """Returns a random number below 1."""
@@ -81,17 +96,27 @@ class Destinations:
             if len(self._closed) > GREY_TARGETS:
                 self._closed.popitem(last=False)
 
+    def failed(self, target: Target, now: float) -> None:
+        """Note that a target has not answered, or could not be reached."""
+        if self._watches:
+            self.silent.failed(target, now)
+
+    def answered(self, target: Target) -> None:
+        """Note that a target has answered."""
+        self.silent.answered(target)
+
     def take_feedback(self, target: Target, via: Via, now: float) -> None:
         """Take the parameters of our own Via in a response (RFC 7339 §5.4). Wrong ones are
         ignored."""
         parameters = via.parameters
         try:
-            loss = _number("oc", parameters.get("oc"))
             sequence = _number("oc-seq", parameters.get("oc-seq"))
             milliseconds = parameters.get("oc-validity")
             validity = (
                 VALIDITY if milliseconds is None else _number("oc-validity", milliseconds) / 1000
             )
+            # with a validity of 0, the value of oc does not count (§5.7)
+            loss = _number("oc", parameters.get("oc")) if validity else 0.0
         except ParseError:
             return
         if (parameters.get("oc-algo") or "loss").strip('"').lower() != "loss":
@@ -103,7 +128,11 @@ class Destinations:
             control = self._controls[target] = _Control()
             if len(self._controls) > GREY_TARGETS:
                 self._controls.popitem(last=False)
-        elif control.until > now and sequence <= control.sequence:
+        elif (
+            control.until > now
+            and sequence <= control.sequence
+            and (control.sequence < OVERFLOW or sequence > control.sequence / 2)
+        ):
             return  # an older response, which came late
         if not loss or not validity:
             # kept for a while, so that an older response, which comes late, begins nothing
@@ -116,7 +145,7 @@ class Destinations:
     @property
     def are_limited(self) -> bool:
         """True while a next hop may want fewer requests."""
-        return bool(self._closed or self._controls)
+        return bool(self._closed or self._controls or self.silent.probes)
 
     def allowed(
         self, candidates: list[Candidate], now: float, *, is_within: bool
@@ -142,8 +171,7 @@ class Destinations:
             else:
                 left.append(candidate)
         if candidates and not left:
-            self.refused[reason] += 1
-            raise TransportError(f"{candidates[0]} has asked for fewer requests", kind=reason)
+            self._refuse(candidates[0], reason)
         return left
 
     def check_flow(self, flow: Flow, now: float, *, is_within: bool) -> None:
@@ -152,9 +180,15 @@ class Destinations:
         Retry-After does not count here: another flow cannot take the request (RFC 5626 §5.3).
         """
         target = flow.transport.name, flow.remote[0], flow.remote[1]
+        if not self.silent.may_send(target, now):
+            self._refuse(flow, "silent")
         if self._is_thinned(target, now, is_within, counts=True):
-            self.refused["overload_control"] += 1
-            raise TransportError(f"{flow} has asked for fewer requests", kind="overload_control")
+            self._refuse(flow, "overload_control")
+
+    def _refuse(self, destination: object, reason: str) -> None:
+        self.refused[reason] += 1
+        problem = "does not answer" if reason == "silent" else "has asked for fewer requests"
+        raise TransportError(f"{destination} {problem}", kind=reason)
 
     def _refusal(self, target: Target, now: float, is_within: bool, *, counts: bool) -> str:
         until = self._closed.get(target)
@@ -163,6 +197,8 @@ class Destinations:
                 del self._closed[target]
             elif not is_within:
                 return "retry_after"
+        if self.silent.probes and not self.silent.may_send(target, now, counts=counts):
+            return "silent"
         return "overload_control" if self._is_thinned(target, now, is_within, counts=counts) else ""
 
     def _is_thinned(self, target: Target, now: float, is_within: bool, *, counts: bool) -> bool:

@@ -76,6 +76,8 @@ def _blame(
     if is_unheard or isinstance(failure, Response):
         patience = _patience_of(failure)
         sender.grey.add(target, now, patience)
+        if not isinstance(failure, Response):
+            sender.destinations.failed(target, now)
         if patience is not None:
             sender.destinations.close(target, now, patience)
 

@@ -20,7 +20,7 @@ from ..inbox import check_serving
 from ..routing.routes import take_next_hop
 from ..routing.sips import has_sip_contact, is_secure, secure_route, secured, wants_sips
 from .completion import complete
-from .destinations import Destinations
+from .destinations import FREE, Destinations
 from .failures import Failures
 from .long_requests import DETOUR_SECONDS, Detours
 from .next_hops import NextHops
@@ -29,10 +29,6 @@ from .targets import TRIES, NextHop, RouteWriter, Ways
 from .transaction import ClientTransaction
 
 _WHEN_LEAVING = frozenset(("ACK", "BYE", "CANCEL"))
-
-_FREE = frozenset(("ACK", "BYE", "CANCEL", "PRACK"))
-"""Requests that end something or belong to another one. A destination gets them whatever it has
-asked for."""
 
 _Way = tuple[
     "NextHop | None", "ClientUser | None", str, Wanted, "RouteWriter | None", "Retry | None",
@@ -51,9 +47,11 @@ class Sender(NextHops):
         """Counts and logs next hops that failed."""
         self.detours = Detours(stack.engine.limits.datagram, stack.engine.counters.lines)
         """Destinations of requests that are too long for a datagram."""
-        self.destinations = Destinations(lambda: stack.engine.limits.closed_seconds)
+        control = self._offers_control = stack.engine.limits.overload_control
+        self.destinations = Destinations(
+            lambda: stack.engine.limits.closed_seconds, watches=control
+        )
         """Next hops that have asked for fewer requests."""
-        self._offers_control = stack.engine.limits.overload_control
         if self._offers_control:
             stack.engine.feedback_taken = self.destinations.take_feedback
         self.repeated: dict[str, int] = {}
@@ -206,7 +204,7 @@ class Sender(NextHops):
         if isinstance(next_hop, Flow):
             self._check_flow(next_hop, secure=secure)
             hop = next_hop.remote[0]
-            if self.destinations.are_limited and request._method not in _FREE:
+            if self.destinations.are_limited and request._method not in FREE:
                 self.destinations.check_flow(
                     next_hop, self.stack.clock.now(), is_within=self._passes_first(request)
                 )
@@ -223,7 +221,7 @@ class Sender(NextHops):
                 if mark[:7] == MAGIC_COOKIE
                 else self.resolve(uri, listener)
             )
-            if self.destinations.are_limited and request._method not in _FREE:
+            if self.destinations.are_limited and request._method not in FREE:
                 candidates = self.destinations.allowed(
                     candidates, self.stack.clock.now(), is_within=self._passes_first(request)
                 )

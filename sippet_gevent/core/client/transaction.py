@@ -235,8 +235,12 @@ class ClientTransaction(Tries):
                     self._send_cancel()
             elif is_invite and (first or response.status > 100) and not self._is_left:
                 self._watch(self.transaction.timers.c)  # §16.6 step 11, §16.7 step 2
-        if self.stack.sender.grey.until and response.status != 503:
-            self.stack.sender.grey.discard(target_of(self.ways, self.transaction.flow))
+        sender = self.stack.sender
+        if sender.grey.until or sender.destinations.silent.failures:
+            target = target_of(self.ways, self.transaction.flow)
+            sender.destinations.answered(target)
+            if response.status != 503:
+                sender.grey.discard(target)
         # a later response may belong to a call that has ended
         if self.final_response is None and self._offers_keep:
             self.stack.keepalives.take(self.request, response, self.transaction.flow)

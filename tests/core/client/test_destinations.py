@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from sippet_gevent import Limits, TransportError, Via
+from sippet_gevent import Limits, TransactionTimeout, TransportError, Via
 from sippet_gevent.core.client.destinations import Destinations
 from sippet_gevent.transport.locate.resolver import SRV, StaticResolver
 from sippet_gevent.transport.locate.rfc3263 import Candidate
@@ -33,6 +33,8 @@ def ask(sip, stack, uri, method="OPTIONS"):
         return sip.run(stack.request, method, uri).status
     except TransportError as error:
         return error.kind
+    except TransactionTimeout:
+        return "timeout"
 
 
 @pytest.fixture
@@ -49,7 +51,11 @@ def test_destination_gets_no_request_until_its_retry_after_is_over(sip, client):
     assert ask(sip, client, f"sip:{FIRST}") == 503
     assert ask(sip, client, f"sip:{FIRST}") == "retry_after"
     assert len(peer.requests) == 1
-    assert client.stats()["requests_held_back"] == {"retry_after": 1, "overload_control": 0}
+    assert client.stats()["requests_held_back"] == {
+        "retry_after": 1,
+        "overload_control": 0,
+        "silent": 0,
+    }
     peer.answer = lambda request: 200
     sip.clock.advance(20)
     assert ask(sip, client, f"sip:{FIRST}") == 200
@@ -157,6 +163,23 @@ def test_validity_of_0_ends_control():
     assert passed(destinations, 10, 1) == 10
 
 
+@pytest.mark.rfc("7339 5.7")
+@pytest.mark.parametrize("oc", ["", ";oc", ";oc=x", ";oc=99999999999999999999999999999"])
+def test_validity_of_0_ends_control_whatever_oc_is(oc):
+    destinations = controlled(";oc=100;oc-seq=1;oc-validity=5000")
+    destinations.take_feedback(TARGET, via(f"{oc};oc-seq=2;oc-validity=0"), 1)
+    assert passed(destinations, 10, 1) == 10
+
+
+@pytest.mark.rfc("7339 4.4")
+def test_sequence_that_has_overflowed_begins_anew():
+    destinations = controlled(";oc=100;oc-seq=999999999999.9;oc-validity=60000")
+    destinations.take_feedback(TARGET, via(";oc=0;oc-seq=1700000000.5;oc-validity=0"), 1)
+    assert passed(destinations, 10, 1) == 10
+    destinations.take_feedback(TARGET, via(";oc=100;oc-seq=1700000000.6"), 1.1)
+    assert passed(destinations, 10, 1.2) == 0
+
+
 @pytest.mark.rfc("7339 5.4")
 def test_older_feedback_that_comes_late_is_ignored():
     destinations = controlled(";oc=100;oc-seq=2.5;oc-validity=5000")
@@ -204,11 +227,11 @@ def test_request_that_leaves_by_another_next_hop_is_not_counted_as_held_back():
     destinations = Destinations(lambda: 300)
     destinations.close(TARGET, 0, 20)
     assert destinations.allowed([ONE, TWO], 1, is_within=False) == [TWO]
-    assert destinations.refused == {"retry_after": 0, "overload_control": 0}
+    assert destinations.refused == {"retry_after": 0, "overload_control": 0, "silent": 0}
     destinations.close(TWO[:3], 0, 20)
     with pytest.raises(TransportError):
         destinations.allowed([ONE, TWO], 1, is_within=False)
-    assert destinations.refused == {"retry_after": 1, "overload_control": 0}
+    assert destinations.refused == {"retry_after": 1, "overload_control": 0, "silent": 0}
 
 
 @pytest.mark.rfc("7339 7.2")
@@ -257,3 +280,55 @@ def test_request_by_a_given_flow_honours_the_feedback_of_its_server(sip):
         by_flow()
     sip.clock.advance(10)
     assert by_flow() == 200
+
+
+# ---- servers that do not answer
+
+
+@pytest.mark.rfc("7339 5.9")
+def test_silent_server_gets_no_requests_but_probes_at_growing_intervals():
+    destinations = Destinations(lambda: 300)
+    for now in (0, 1):
+        destinations.failed(TARGET, now)
+        assert passed(destinations, 1, now) == 1
+    destinations.failed(TARGET, 2)
+    probes = [tenth / 10 for tenth in range(20, 3000) if passed(destinations, 1, tenth / 10)]
+    assert probes == pytest.approx([4, 8, 16, 32, 64, 124, 184, 244], abs=0.11)
+    assert destinations.refused["silent"] > 2000
+    destinations.answered(TARGET)
+    assert passed(destinations, 10, 245) == 10
+    assert not destinations.are_limited
+
+
+@pytest.mark.rfc("7339 5.9")
+def test_other_destination_of_a_name_gets_the_requests_of_a_silent_one():
+    destinations = Destinations(lambda: 300)
+    for _ in range(3):
+        destinations.failed(TARGET, 0)
+    assert destinations.allowed([ONE, TWO], 1, is_within=True) == [TWO]
+    assert destinations.allowed([ONE, TWO], 3, is_within=False) == [ONE, TWO]  # a probe
+
+
+@pytest.mark.rfc("7339 5.9")
+@pytest.mark.parametrize("offers", [True, False])
+def test_silent_server_gets_requests_again_after_its_answer_to_a_probe(sip, offers):
+    client = sip.stack(host="10.0.0.40", limits=Limits(overload_control=offers))
+    peer = Peer(sip, FIRST)
+    for _ in range(3):
+        assert ask(sip, client, f"sip:{FIRST}") == "timeout"
+    count = len(peer.requests)
+    outcome = ask(sip, client, f"sip:{FIRST}")
+    assert (outcome == "silent", len(peer.requests) == count) == (offers, offers)
+    peer.answer = lambda request: 200
+    sip.advance(10)
+    assert [ask(sip, client, f"sip:{FIRST}") for _ in range(3)] == [200] * 3
+
+
+@pytest.mark.rfc("7339 5.9")
+def test_request_by_a_given_flow_is_not_sent_to_a_silent_server(sip):
+    client = sip.stack(host="10.0.0.40", limits=Limits(overload_control=True))
+    flow = client.engine.transports[0].connect((FIRST, 5060))
+    for _ in range(3):
+        client.sender.destinations.failed(TARGET, sip.clock.now())
+    with pytest.raises(TransportError, match="does not answer"):
+        sip.run(client.request, "OPTIONS", f"sip:{FIRST}", next_hop=flow)

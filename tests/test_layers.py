@@ -35,7 +35,7 @@ PURE = (
     "errors", "arguments", "extras", "slots", "message", "transaction", "observe/log_values",
     "command/kinds", "command/settings", "command/settings_reader", "command/toml_lines", "runtime/limits",
     "core/b2bua/bencode", "core/b2bua/crossing", "core/b2bua/policy", "core/b2bua/relay",
-    "core/auth/bans", "core/auth/claim", "core/auth/digest", "core/auth/nonces", "core/client/completion", "engine/priority",
+    "core/auth/bans", "core/auth/claim", "core/auth/digest", "core/auth/nonces", "core/client/completion", "engine/networks", "engine/priority", "engine/refused",
     "core/client/reason", "core/dialog/dialog", "core/dialog/dtmf", "core/dialog/effects",
     "core/dialog/end", "core/dialog/event_package", "core/dialog/glare",
     "core/dialog/media", "core/dialog/negotiation",

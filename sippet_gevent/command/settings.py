@@ -232,9 +232,11 @@ FIXED_LIMITS = frozenset(
 
 _TUPLES = {
     "exempt": kinds.NETWORKS, "emergency": kinds.TEXTS, "resource_priority": kinds.TEXTS,
+    "resource_priority_from": kinds.NETWORKS,
 }  # fmt: skip
 _EXAMPLES = {
     "exempt": '["192.0.2.0/24"]', "emergency": '["112"]', "resource_priority": '["ets.0"]',
+    "resource_priority_from": '["192.0.2.0/24"]',
 }  # fmt: skip
 
 

@@ -49,6 +49,7 @@ from .handler import Handler
 from .inbox import Inbox, Waitable
 from .option_tags import check_required
 from .refusal import NEEDY, complete, refuse
+from .resource_priority import check_priority
 from .routing.own_route import OwnRoute
 from .routing.sips import answer_wants_sips
 from .user_agent import UserAgent
@@ -504,11 +505,13 @@ class ServerTransaction(Handler):
             known: Option tags that the core implements, besides those of the stack.
 
         Raises:
-            Reject: 420, with the unknown option tags in Unsupported.
+            Reject: 420, with the unknown option tags in Unsupported. 417, if it requires a
+                Resource-Priority, and has none that is configured (RFC 4412 §4.6.2).
         """
         self._known |= known
         if "Require" in self.request.headers.fields:
             check_required(self.request.require, self.stack.supported | self._known)
+            check_priority(self.request, self.stack.engine.admission.priority)
 
     # ---- responses
 

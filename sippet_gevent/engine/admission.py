@@ -77,7 +77,7 @@ class Admission:
         self._counters = counters
         self._clock = clock
         self._patience = 64 * timers.t1
-        self.priority = Priority(limits.emergency, limits.resource_priority)
+        self.priority = _priority_of(limits)
         """Requests that pass before others."""
         self.shed_fraction: Callable[[], float] = self._fullness
         """Returns the part of the requests that clients should not send, 0 to 1 (RFC 7339 §5.3).
@@ -94,7 +94,7 @@ class Admission:
         """Use other limits from now on. What exceeds them stays until it ends."""
         self._limits = limits
         self.sources.use_limits(limits)
-        self.priority = Priority(limits.emergency, limits.resource_priority)
+        self.priority = _priority_of(limits)
         self._reserve(limits)
         self._settle()
 
@@ -421,6 +421,10 @@ def _begins(request: Request) -> bool:
     """True for a request that begins something. A REGISTER may refresh a binding, and a BYE without
     a tag costs one answer."""
     return request.mandatory.to_tag is None and request.method not in ("BYE", "REGISTER")
+
+
+def _priority_of(limits: Limits) -> Priority:
+    return Priority(limits.emergency, limits.resource_priority, limits.resource_priority_from)
 
 
 def _with_reserve(limit: int, limits: Limits) -> int:

@@ -322,7 +322,7 @@ class Overload:
             return False
         priority = self._admission.priority
         if priority.is_configured and (
-            priority.is_in(data) if request is None else priority.has(request)
+            priority.is_in(data, flow.remote[0]) if request is None else priority.has(request)
         ):
             return False
         if is_refused or number in lost.keys or number in lost.before:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ..message.message import Request
+from .networks import Networks
 
 _FIELD = re.compile(rb"\r\nResource-Priority[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE)
 _URN = "urn:service:sos"
@@ -18,11 +19,17 @@ class Priority:
         emergency: Users of the Request-URIs of emergency calls. With any, calls to urn:service:sos
             are emergency calls, too (RFC 5031 §4.2).
         resource: Values of Resource-Priority, or namespaces.
+        trusted: Networks whose Resource-Priority counts (RFC 4412 §4.2 item 2); without any, that
+            of all sources. That of others is ignored, as it may be (§4.7.3), and not refused: their
+            requests are served as if they had none.
     """
 
-    __slots__ = ("_resource", "_users", "is_configured")
+    __slots__ = ("_resource", "_trusted", "_users", "is_configured")
 
-    def __init__(self, emergency: Sequence[str], resource: Sequence[str]) -> None:
+    def __init__(
+        self, emergency: Sequence[str], resource: Sequence[str], trusted: Sequence[str] = ()
+    ) -> None:
+        self._trusted = Networks(trusted) if trusted else None
         self._users = frozenset(emergency)
         self._resource = frozenset(value.lower() for value in resource)
         self.is_configured = bool(self._users or self._resource)
@@ -34,19 +41,42 @@ class Priority:
             return False
         if self.is_emergency(request.uri_text):
             return True
-        return "Resource-Priority" in request.headers.fields and any(
-            self._counts(value) for value in request.headers.all("Resource-Priority")
+        fields = request.headers.fields
+        return (
+            "Resource-Priority" in fields
+            and self.knows(request)
+            # a request without a Via is our own, and may claim what it likes
+            and (
+                self._trusted is None
+                or "Via" not in fields
+                or request.flow.remote[0] in self._trusted
+            )
         )
 
-    def is_in(self, data: bytes) -> bool:
-        """True if a request that is not parsed has priority."""
+    def knows(self, request: Request) -> bool:
+        """True if a request has a Resource-Priority that is configured, whatever its source."""
+        return any(self._counts(value) for value in request.headers.all("Resource-Priority"))
+
+    def is_in(self, data: bytes, host: str) -> bool:
+        """True if a request from this host that is not parsed has priority."""
         uri = data[:512].split(b" ", 2)[1:2]
         if uri and self.is_emergency(uri[0].decode("utf-8", "replace")):
             return True
+        if not self._resource or (self._trusted is not None and host not in self._trusted):
+            return False
         head = data[: data.find(b"\r\n\r\n") + 1 or None]
-        return bool(self._resource) and any(
-            self._counts(found.decode("utf-8", "replace")) for found in _FIELD.findall(head)
-        )
+        return any(self._counts(found.decode("utf-8", "replace")) for found in _FIELD.findall(head))
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """The values of Resource-Priority that are configured, for Accept-Resource-Priority (RFC
+        4412 §3.2). A namespace alone is not one of its values."""
+        return tuple(sorted(value for value in self._resource if "." in value))
+
+    @property
+    def has_values(self) -> bool:
+        """True if any value or namespace of Resource-Priority is configured."""
+        return bool(self._resource)
 
     def is_emergency(self, uri: str) -> bool:
         """True for the Request-URI of an emergency call."""

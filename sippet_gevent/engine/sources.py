@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-
 from ..runtime.limits import Limits
+from .networks import Networks
 
 SHARE = 0.25
 """Part of a limit that a source may have whatever the others need. The last such part of each limit
@@ -24,7 +23,7 @@ class Sources:
         limits: The limits of the stack.
     """
 
-    __slots__ = ("_cached", "_exempt", "_least", "_sweep_at", "exempts", "transactions")
+    __slots__ = ("_exempt", "_least", "_sweep_at", "exempts", "transactions")
 
     def __init__(self, limits: Limits) -> None:
         self.transactions: dict[str, int] = {}
@@ -35,12 +34,9 @@ class Sources:
     def use_limits(self, limits: Limits) -> None:
         """Use other limits from now on."""
         self._least = self._sweep_at = limits.sources
-        self._exempt: list[IPv4Network | IPv6Network] = [
-            ip_network(network) for network in limits.exempt
-        ]
-        self.exempts = bool(self._exempt)
+        self._exempt = Networks(limits.exempt)
+        self.exempts = bool(limits.exempt)
         """True if any network is exempt."""
-        self._cached: dict[str, bool] = {}
 
     def limit_of(
         self, host: str, name: str, has: int, total: int, limit: int, cap: int = 0
@@ -78,19 +74,4 @@ class Sources:
 
     def is_exempt(self, host: str) -> bool:
         """True for a host of `Limits.exempt`."""
-        if not self._exempt:
-            return False
-        known = self._cached.get(host)
-        if known is None:
-            if len(self._cached) >= 10_000:
-                self._cached.clear()
-            known = self._cached[host] = self._find(host)
-        return known
-
-    def _find(self, host: str) -> bool:
-        try:
-            address = ip_address(host)
-        except ValueError:
-            return False  # a transport may have no IP addresses
-        address = getattr(address, "ipv4_mapped", None) or address
-        return any(address in network for network in self._exempt)
+        return self.exempts and host in self._exempt

@@ -176,8 +176,12 @@ class Limits:
     answered 416 (RFC 3261 §8.2.2.1)."""
     resource_priority: tuple[str, ...] = ()
     """Values of Resource-Priority (RFC 4412) that have the same, such as `("ets.0", "wps")`.
-    A namespace alone means all its values. Anybody can write this field, so set it only where all
-    peers are trusted."""
+    A namespace alone means all its values. Anybody can write this field, so name the networks that
+    may do so in `resource_priority_from`."""
+    resource_priority_from: tuple[str, ...] = ()
+    """Networks whose Resource-Priority counts, such as that of a proxy that checks who claims it:
+    `("192.0.2.0/24",)` (RFC 4412 §4.2, §11.2). In requests of others it counts for nothing. Without
+    any network, that of all peers counts."""
     datagram: int = 1300
     """Bytes of the longest request that is sent over UDP. A longer one is sent over TCP if possible
     (RFC 3261 §18.1.1). 1300 is the RFC's number for an unknown path MTU. 0 sends all requests over
@@ -207,14 +211,15 @@ class Limits:
             whole(f"parser.{name}", value, 1)
         texts("emergency", self.emergency, "users")
         texts("resource_priority", self.resource_priority, "values")
-        for network in texts("exempt", self.exempt, "networks"):
-            try:
-                ip_network(network)
-            except ValueError as error:
-                raise InvalidValue(
-                    f"exempt must be networks, got {network!r}, because {error}: write "
-                    'exempt=("192.0.2.0/24",)'
-                ) from None
+        for name in ("exempt", "resource_priority_from"):
+            for network in texts(name, getattr(self, name), "networks"):
+                try:
+                    ip_network(network)
+                except ValueError as error:
+                    raise InvalidValue(
+                        f"{name} must be networks, got {network!r}, because {error}: write "
+                        f'{name}=("192.0.2.0/24",)'
+                    ) from None
         try:
             least, most = self.retry_after
         except (TypeError, ValueError):

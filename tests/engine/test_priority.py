@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sippet_gevent import Limits, parse
+from sippet_gevent import Limits, Request, parse
 from sippet_gevent.engine.priority import Priority
 
 from ..core.wire import AT_SERVER, Peer
@@ -81,7 +81,7 @@ def test_priority_is_the_same_before_and_after_parsing(sip, caller, uri, field, 
     if field:
         request.headers["Resource-Priority"] = field
     data = bytes(request).replace(b"INVITE sip:bob@example.com", f"INVITE {uri}".encode(), 1)
-    assert priority.is_in(data) is counts
+    assert priority.is_in(data, "10.0.0.50") is counts
     if uri.startswith(("sip:", "tel:")):
         from sippet_gevent import parse
 
@@ -91,7 +91,7 @@ def test_priority_is_the_same_before_and_after_parsing(sip, caller, uri, field, 
 def test_field_of_the_body_gives_no_priority():
     priority = Priority((), ("ets",))
     data = b"INVITE sip:a SIP/2.0\r\nTo: x\r\n\r\nx\r\nResource-Priority: ets.0\r\n"
-    assert not priority.is_in(data)
+    assert not priority.is_in(data, "10.0.0.50")
 
 
 @pytest.mark.rfc("4412 3.1")
@@ -105,5 +105,45 @@ def test_folded_and_repeated_resource_priority_has_priority_before_and_after_par
         b"Resource-Priority: dsn.flash\r\nresource-priority : ets.0\r\n",
     ):
         data = start + rest + field + b"\r\n"
-        assert priority.is_in(data), field
+        assert priority.is_in(data, "10.0.0.50"), field
         assert priority.has(parse(data)), field
+
+
+@pytest.mark.rfc("4412 4.2", "4412 11.2")
+@pytest.mark.parametrize(("network", "counts"), [("10.0.0.0/24", True), ("10.0.1.0/24", False)])
+def test_resource_priority_counts_from_the_networks_that_may_claim_it(sip, caller, network, counts):
+    limits = Limits(handlers=1, resource_priority=("ets",), resource_priority_from=(network,))
+    stack = sip.serve(wait, limits=limits)
+    assert status(caller) == 180
+    assert status(caller, resource_priority=("ets.0",)) == (180 if counts else 503)
+    priority = stack.engine.admission.priority
+    data = bytes(caller.request("INVITE", resource_priority=("ets.0",)))
+    assert priority.is_in(data, caller.host) is counts
+
+
+def test_own_request_has_its_priority_whatever_networks_may_claim_it():
+    priority = Priority((), ("ets",), ("10.0.1.0/24",))
+    assert priority.has(Request("INVITE", "sip:bob@example.com", resource_priority=("ets.0",)))
+
+
+def accepts(request, tx):
+    tx.accept()
+
+
+@pytest.mark.rfc("4412 4.6.2")
+def test_request_that_requires_an_unknown_priority_is_refused_417(sip, caller):
+    limits = Limits(resource_priority=("ets.0", "wps", "dsn.flash"))
+    sip.serve(accepts, limits=limits, supported=("resource-priority",))
+    tag = {"require": ("resource-priority",)}
+    assert status(caller, resource_priority=("ets.1",), **tag) == 417
+    accepted = caller.responses[-1].headers["Accept-Resource-Priority"]
+    assert accepted == "dsn.flash, ets.0"
+    assert status(caller, **tag) == 417
+    assert status(caller, resource_priority=("ets.1", "wps.2"), **tag) == 200
+    assert status(caller, resource_priority=("ets.1",)) == 200
+
+
+@pytest.mark.rfc("4412 4.3")
+def test_request_that_requires_priority_of_a_stack_without_it_is_refused_420(sip, caller):
+    sip.serve(accepts)
+    assert status(caller, resource_priority=("ets.0",), require=("resource-priority",)) == 420

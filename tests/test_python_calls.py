@@ -28,9 +28,14 @@ MOST = {
     "c": {
         "options": 37,
         "call": 250,
+        "overloaded": 268,
         "proxied": 505,
         "register": 118,
         "password": 141,
+        "stranger": 19,
+        "cancels_nothing": 18,
+        "stray_ack": 20,
+        "stray_response": 13,
         "dropped": 3.5,
         "absorbed": 8.5,
         "refused": 18,
@@ -38,9 +43,14 @@ MOST = {
     "python": {
         "options": 69,
         "call": 353,
+        "overloaded": 376,
         "proxied": 730,
         "register": 148,
         "password": 171,
+        "stranger": 56,
+        "cancels_nothing": 51,
+        "stray_ack": 51,
+        "stray_response": 44,
         "dropped": 5.5,
         "absorbed": 9.5,
         "refused": 53,
@@ -224,6 +234,61 @@ def password(stack, peer, _callee):
     return unit
 
 
+def answering(stack):
+    @stack.on("INVITE")
+    def answered(request, tx):
+        with tx.accept() as call:
+            call.wait()
+
+
+def stranger(stack, peer, _callee):
+    """A BYE of a dialog that is not known, as anybody can write it."""
+    answering(stack)
+
+    def unit(number):
+        peer.request("BYE", "sip:bob@127.0.0.1", number, to=";tag=forged")
+        peer.take_status(481)
+
+    return unit
+
+
+def cancels_nothing(stack, peer, _callee):
+    answering(stack)
+
+    def unit(number):
+        peer.request("CANCEL", "sip:bob@127.0.0.1", number)
+        peer.take_status(481)
+
+    return unit
+
+
+def is_dropped(stack, count):
+    while sum(stack.engine.counters.dropped.values()) < count:
+        gevent.sleep(0)
+
+
+def stray_ack(stack, peer, _callee):
+    answering(stack)
+
+    def unit(number):
+        peer.request("ACK", "sip:bob@127.0.0.1", number, to=";tag=forged")
+        is_dropped(stack, number)
+
+    return unit
+
+
+def stray_response(stack, peer, _callee):
+    def unit(number):
+        peer.send(
+            f"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 127.0.0.1:5060;branch=z9hG4bK{number}\r\n"
+            f"From: <sip:bob@127.0.0.1>;tag=a{number}\r\nTo: <sip:alice@127.0.0.1>;tag=forged\r\n"
+            f"Call-ID: call-{number}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+        )
+        is_dropped(stack, number)
+
+    return unit
+
+
 def texts(method, numbers, peer, to=""):
     """Return a burst of requests, as bytes."""
     return [
@@ -257,6 +322,20 @@ def arrive(stack, peer, burst, budget=BUDGET):
     gevent.sleep(0)
     while overload.waiting.requests:
         gevent.sleep(0)
+
+
+def overloaded(stack, peer, _callee):
+    """A call that is served in overload."""
+    overload, (transport, *_) = stack.engine.overload, stack.engine.transports
+    unit = call(stack, peer, None)
+    overload._begin(overload._now())
+    transport._measure = lambda ancillary: overload.take
+
+    def pressed(number):
+        overload._pressed = overload._arrival = overload._now()
+        unit(number)
+
+    return pressed
 
 
 def dropped(stack, peer, _callee):
@@ -353,9 +432,16 @@ def check(make, messages=1):
 
 
 @pytest.mark.parametrize(
-    "make", [options, call, proxied, register, password], ids=lambda make: make.__name__
+    "make", [options, call, overloaded, proxied, register, password], ids=lambda make: make.__name__
 )
 def test_unit_of_work_makes_no_more_python_calls(make):
+    check(make)
+
+
+@pytest.mark.parametrize(
+    "make", [stranger, cancels_nothing, stray_ack, stray_response], ids=lambda make: make.__name__
+)
+def test_message_that_belongs_to_nothing_makes_no_more_python_calls(make):
     check(make)
 
 

@@ -55,6 +55,7 @@ class Dispatcher:
         self.core: CoreFunction = self.methods
         self.middleware = Chain()
         self._wrapped: CoreFunction = _direct(self.core)  # the core with the middleware around it
+        self._is_bare = True  # the core is functions for methods, without middleware
         self._stack = stack
         self._strays = 0
 
@@ -67,8 +68,12 @@ class Dispatcher:
         served = core() if isinstance(core, type) and issubclass(core, Core) else core  # type: ignore[assignment]
         check_core(served)
         self._attach(served)
-        self._wrapped = _direct(self.middleware.wrap(served))
+        self._wrap(self.middleware.wrap(served), served)
         self.core = served
+
+    def _wrap(self, wrapped: CoreFunction, core: CoreFunction) -> None:
+        self._wrapped = _direct(wrapped)
+        self._is_bare = wrapped is core and type(core) is Methods
 
     def _attach(self, core: CoreFunction) -> None:
         """Tell a core whose it is: a Core, or one with a method `attach`, such as a Registrar."""
@@ -81,7 +86,7 @@ class Dispatcher:
     def use(self, middleware: object) -> None:
         """Add middleware behind the others. Raises TypeError for an object that is not
         middleware."""
-        self._wrapped = _direct(self.middleware.add(middleware, self.core))
+        self._wrap(self.middleware.add(middleware, self.core), self.core)
 
     def register(
         self, methods: tuple[str, ...], *, stateless: bool = False
@@ -131,8 +136,28 @@ class Dispatcher:
 
     # ---- for the engine
 
+    def core_within(self, request: Request) -> CoreFunction | None:
+        """Return the core for a request with a To tag, or a BYE. None if it gets 481, because it
+        belongs to no dialog and no function serves its method (§12.2.2, §15.1.2).
+
+        Anybody can write such a request, so it gets no transaction (§8.2.7). Each copy of it gets
+        the same answer. An INVITE has one all the same, which absorbs its ACK.
+        """
+        core = self._wrapped
+        found = self._stack.dialogs.core_for(request, core)
+        if found is core and self._is_bare and request._uri[:4] == "sip:":
+            handlers = self.methods.handlers
+            method = request._method
+            if method not in handlers and ANY not in handlers and method != "INVITE":
+                return None
+        return found
+
     def serve(
-        self, request: Request, transaction: ServerRecord, first: ServerUser | None = None
+        self,
+        request: Request,
+        transaction: ServerRecord,
+        first: ServerUser | None = None,
+        core: CoreFunction | None = None,
     ) -> None:
         """Serve a new request: in its call, or by the core.
 
@@ -140,6 +165,7 @@ class Dispatcher:
             request: The request.
             transaction: Its server transaction.
             first: The ServerTransaction of the same request that arrived earlier by another path.
+            core: What core_within() has returned, for a request with a To tag.
         """
         tx = ServerTransaction(self._stack, request, transaction)
         if self._stack.identifiers.owner:
@@ -155,12 +181,7 @@ class Dispatcher:
         if first is not None:
             serve(tx, Copied(first, self._wrapped))  # type: ignore[arg-type]
         else:
-            serve(
-                tx,
-                self._wrapped
-                if request.mandatory.to_tag is None
-                else self._stack.dialogs.core_for(request, self._wrapped),
-            )
+            serve(tx, self._wrapped if core is None else core)
 
     def _is_stateless(self, request: Request) -> bool:
         """True for a request without a transaction: its method is served so, and it belongs to no
@@ -214,6 +235,8 @@ class Dispatcher:
             call._receive_ack(ack)
             return True
         admission, bound = self._stack.engine.admission, self._stack.engine.amplification
+        if self._is_bare and not self.methods.handles("ACK"):
+            return False  # such a core has made no route either
         host = ack.flow.remote[0]
         if host not in bound.acknowledged and self._stack.names.made_route_of(ack):
             bound.acknowledge(host)  # it has received the token in our Record-Route

@@ -66,13 +66,15 @@ class Admission:
         self.large_bytes = 0
         self.lately = RefusedLately(64 * timers.t1)
         self.is_open = False
-        """False while a limit on cores is nearly reached, sources have caps, or refused requests
-        are remembered. Then call limit_reached()."""
+        """False while a limit on cores is nearly reached, memory is short, or sources have caps.
+        Then call retry_after(). Call it for requests of `lately` and in overload, too."""
         self.crowded = 0.0
         """Number of transactions from which on limit_reached() has to be called."""
         self.admits = False
         """True while a new request is served in spite of the overload, because it is its turn."""
-        self._is_overloaded = False
+        self.is_overloaded = False
+        """True while new requests outside dialogs are refused, unless it is their turn; see
+        Overload."""
         self._limits = limits
         self._counters = counters
         self._clock = clock
@@ -172,8 +174,7 @@ class Admission:
 
     def overloaded(self, is_overloaded: bool) -> None:
         """Refuse new requests outside dialogs, or stop that; see Overload."""
-        self._is_overloaded = is_overloaded
-        self._settle()
+        self.is_overloaded = is_overloaded
 
     def _settle(self) -> None:
         """Decide if new requests are served, after a place that has a limit has grown, or while
@@ -182,13 +183,7 @@ class Admission:
         is_full = (
             len(self.handlers) >= self._handlers_crowded or len(self.overdue) >= limits.overdue
         )
-        self.is_open = not (
-            is_full
-            or self._has_caps
-            or self._lacks_memory
-            or self._is_overloaded
-            or self.lately.keys
-        )
+        self.is_open = not (is_full or self._has_caps or self._lacks_memory)
 
     def _put(self, tx: WaitingCore) -> Place:
         """Put a request where it belongs now, and return that place."""
@@ -256,7 +251,7 @@ class Admission:
         if is_draining:
             limit = None if request.mandatory.to_tag is not None else "draining"
         elif (
-            self._is_overloaded
+            self.is_overloaded
             and not self.admits
             and _begins(request)
             and not self.priority.has(request)
@@ -349,14 +344,11 @@ class Admission:
     def refused_lately(self, key: str) -> int | None:
         """Return the Retry-After of the 503 that this request had lately, 0 for a 503 without one;
         None if it had no 503."""
-        found = self.lately.get(key, self._clock.now())
-        self._settle()
-        return found
+        return self.lately.get(key, self._clock.now())
 
     def remember(self, key: str, retry_after: int) -> None:
         """Remember a refused request, so that its repetitions are refused, too."""
         self.lately.add([key], retry_after, self._clock.now())
-        self.is_open = False
 
     def refuse(self, limit: str, request: Request) -> None:
         """Count and log a request that this limit refuses."""

@@ -228,14 +228,25 @@ class Ingress:
             receive_cancel(self._layer, self.stateless, request, key, reply)
         else:
             layer = self._layer
-            merge = merge_key(request) if mandatory.to_tag is None else None
-            first = None
+            admission, lately = self._admission, self._admission.lately
+            core = merge = first = None
+            is_new = mandatory.to_tag is None
+            if not is_new or method == "BYE":
+                core = layer.cores.core_within(request)
+                if core is None:
+                    self.stateless.refuse_stranger(request, reply)
+                    return
+            if is_new:
+                merge = merge_key(request)
             if (
                 merge in self._merged
                 or layer.draining
-                or not self._admission.is_open
+                or not admission.is_open
+                # while Overload sorts, it has let this request pass
+                or (admission.is_overloaded and not self.overload.is_active)
+                or (lately.keys and (hash(key) in lately.keys or hash(key) in lately.before))
                 or size > LARGE
-                or len(self._servers) + len(self._clients) >= self._admission.crowded
+                or len(self._servers) + len(self._clients) >= admission.crowded
             ):
                 first = layer.merged.first(merge)
                 refusal = self._refusal(request, first, key, size)
@@ -263,7 +274,7 @@ class Ingress:
                 tx.merge = merge
                 self._merged[merge] = key
             try:
-                layer.cores.serve(request, tx, None if first is None else first.user)
+                layer.cores.serve(request, tx, None if first is None else first.user, core)
             except BaseException:
                 layer.plan(tx)  # a fault before its core runs must not cost the deadline
                 raise

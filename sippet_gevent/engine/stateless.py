@@ -24,6 +24,7 @@ TAG_LENGTH = 20
 the hash that this tag is need not be computed for most ACKs."""
 
 _UNAVAILABLE = "SIP/2.0 503 Service Unavailable"
+_GONE = "SIP/2.0 481 Call/Transaction Does Not Exist"
 _ECHOED = frozenset(("Via", "From", "To", "Call-ID", "CSeq"))
 
 
@@ -116,7 +117,6 @@ class Stateless:
         if seconds is None:
             admission.refused[OVERLOAD] = admission.refused.get(OVERLOAD, 0) + 1
             admission.lately.add([key], 0, now)
-            admission.is_open = False
         counters.answered += 1
         start = f"{_UNAVAILABLE}\r\nRetry-After: {seconds}" if seconds else _UNAVAILABLE
         answer = echo(lines, _ECHOED, start, self.tag(request))
@@ -125,6 +125,26 @@ class Stateless:
         except TransportError as error:
             counters.send_errors += 1
             layer._warn_unsent(reply, request, error)
+
+    def refuse_stranger(self, request: Request, flow: Flow) -> None:
+        """Answer a request 481 that belongs to no dialog, or a CANCEL of nothing. Only what the
+        answer repeats is written, because anybody can send many of them.
+
+        Args:
+            request: The request.
+            flow: The flow of its answer.
+        """
+        headers = request.headers
+        via = headers.fields["Via"]
+        if may_have_feedback(via if type(via) is str else via[0]):
+            self.feedback.write(request)
+        self._counters.answered += 1
+        tag = "" if request.mandatory.to_tag is not None else self.tag(request)
+        try:
+            self._layer.send(flow, echo(headers.lines, _ECHOED, _GONE, tag))
+        except TransportError as error:
+            self._counters.send_errors += 1
+            self._layer._warn_unsent(flow, request, error)
 
     def response(
         self, request: Request, status: int, reason: str | None = None, **headers: Any

@@ -6,7 +6,7 @@ is a transaction as the tables of the engine hold it, with its user and its flow
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ..errors import TransportError
 from ..message.message import Request, Response
@@ -148,10 +148,19 @@ class NullUser:
 class CoreLayer(Protocol):
     """What the engine calls for messages and events that belong to no user yet."""
 
+    def core_within(self, request: Request) -> Any:
+        """Return what serves a request within a dialog; None if it gets 481, because nothing
+        does."""
+
     def serve(
-        self, request: Request, transaction: ServerRecord, first: ServerUser | None = None
+        self,
+        request: Request,
+        transaction: ServerRecord,
+        first: ServerUser | None = None,
+        core: Any = None,
     ) -> None:
-        """Serve a new request. It may be a copy of the one that `first` serves."""
+        """Serve a new request. It may be a copy of the one that `first` serves. `core` is what
+        core_within() has returned."""
 
     def serve_stateless(self, request: Request, reply: Flow) -> None:
         """Serve a request without a transaction. `reply` is the flow of its answer."""

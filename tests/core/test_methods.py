@@ -82,6 +82,39 @@ def test_request_in_an_unknown_dialog_is_481(stack, peer, method):
     assert set(peer.statuses) == {481}
 
 
+@pytest.mark.rfc("3261 8.2.7", "3261 12.2.2")
+@pytest.mark.parametrize("method", ["BYE", "INFO", "NOTIFY", "SUBSCRIBE"])
+def test_request_in_an_unknown_dialog_makes_no_transaction(stack, peer, method):
+    request = peer.ask(method, to="<sip:bob@10.0.0.1>;tag=forged")
+    peer.send(request)
+    assert peer.statuses == [481, 481]
+    assert len({str(response.to) for response in peer.responses}) == 1
+    assert not stack.engine.servers
+    assert stack.stats()["answered"] == 2
+
+
+@pytest.mark.rfc("7339 5.2")
+def test_481_in_an_unknown_dialog_has_feedback(stack, peer):
+    via = f'SIP/2.0/UDP {peer.host}:5060;branch=z9hG4bK1;oc;oc-algo="loss"'
+    peer.ask("BYE", via=via, to="<sip:bob@10.0.0.1>;tag=forged")
+    assert (peer.statuses, peer.responses[0].via[0].parameters["oc"]) == ([481], "0")
+
+
+def test_middleware_sees_a_request_in_an_unknown_dialog(stack, peer):
+    seen = []
+
+    def noting(core):
+        def note(request, tx):
+            seen.append(request.method)
+            return core(request, tx)
+
+        return note
+
+    stack.use(noting)
+    peer.ask("BYE", to="<sip:bob@10.0.0.1>;tag=forged")
+    assert (seen, peer.statuses) == (["BYE"], [481])
+
+
 @pytest.mark.rfc("3261 15.1.2")
 def test_bye_outside_any_dialog_is_481(stack, peer):
     peer.ask("BYE")

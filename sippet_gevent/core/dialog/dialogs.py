@@ -181,8 +181,11 @@ class Dialogs:
     def knows(self, request: Request) -> bool:
         """True for a request within a call or a subscription, for a NOTIFY that begins one, and for
         a BYE within a call that has just ended."""
-        key = dialog_id(request)
-        return key is not None and (
+        e = request.mandatory  # as in core_for()
+        if e.to_tag is None:
+            return False
+        key: DialogID = request.headers.fields["Call-ID"], e.to_tag, e.from_tag or ""  # type: ignore[assignment]
+        return (
             key in self._calls
             or key in self._others
             or (request.method == "NOTIFY" and key[:2] in self._subscribing)
@@ -199,9 +202,10 @@ class Dialogs:
         """
         if not (self._calls or self.ended or self._others or self._subscribing):
             return core
-        key = dialog_id(request)
-        if key is None:
+        e = request.mandatory  # as dialog_id(), without a call: each request in a dialog comes here
+        if e.to_tag is None:
             return core
+        key: DialogID = request.headers.fields["Call-ID"], e.to_tag, e.from_tag or ""  # type: ignore[assignment]
         call = self._calls.get(key)
         if call is not None:
             return InCall(call, core)

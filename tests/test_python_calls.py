@@ -38,7 +38,7 @@ MOST = {
         "stray_response": 13,
         "dropped": 3.5,
         "absorbed": 8.5,
-        "refused": 18,
+        "refused": 13.5,
     },
     "python": {
         "options": 69,
@@ -53,7 +53,7 @@ MOST = {
         "stray_response": 44,
         "dropped": 5.5,
         "absorbed": 9.5,
-        "refused": 53,
+        "refused": 26,
     },
 }[sippet_gevent.implementation]
 """Calls of functions of the package for one unit of work, with the C functions and without. The

@@ -47,6 +47,26 @@ def note_source(request: Request, mandatory: Mandatory, flow: Flow) -> Flow:
     return flow if transport.reliable or answer_port == port else flow.to_port(answer_port)
 
 
+def usual_via(text: str, flow: Flow) -> str | None:
+    """Return the text of a Via with received and rport, as note_source() writes it (RFC 3581 §4).
+
+    None for a Via in an unusual spelling, for several Vias in a line, and for a flow that may be
+    an alias. note_source() takes these.
+    """
+    head, found, tail = text.partition(";rport")
+    if (
+        not found
+        or tail[:1] not in _PLAIN_END
+        or "," in text
+        or '"' in text
+        or "received" in text.lower()
+        or flow.peer_identity
+    ):
+        return None
+    host, port = flow.remote
+    return f"{head};rport={port};received={host}{tail}"
+
+
 def _rewrite_via(headers: Headers, **parameters: object) -> None:
     """Set parameters of the top Via. Those below it remain as they came, readable or not."""
     via = headers.top_via

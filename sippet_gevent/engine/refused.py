@@ -28,10 +28,26 @@ class RefusedLately:
     def add(self, keys: list[str], retry_after: int, now: float) -> None:
         """Remember that requests were refused."""
         if now >= self._since + self._seconds or len(self.keys) >= REFUSED:
-            self.before = self.keys if now < self._since + 2 * self._seconds else {}
-            self.keys = {}
-            self._since = now
+            self._rotate(now)
         self.keys.update(dict.fromkeys(map(hash, keys), retry_after))
+
+    def take(self, key: str, now: float) -> int | None:
+        """Remember that a request was refused without Retry-After, unless it was refused before.
+        Return the Retry-After that it had; None if it was not refused lately."""
+        number = hash(key)
+        if number in self.keys or number in self.before:
+            found = self.get(key, now)
+            if found is not None:
+                return found
+        if now >= self._since + self._seconds or len(self.keys) >= REFUSED:
+            self._rotate(now)
+        self.keys[number] = 0
+        return None
+
+    def _rotate(self, now: float) -> None:
+        self.before = self.keys if now < self._since + 2 * self._seconds else {}
+        self.keys = {}
+        self._since = now
 
     def get(self, key: str, now: float) -> int | None:
         """Return the Retry-After of a request's 503; None if it was not refused lately."""

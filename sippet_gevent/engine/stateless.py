@@ -10,6 +10,7 @@ from ..message.echo import fastest_echo as echo
 from ..message.headers import Headers
 from ..message.mandatory import mandatory_of_via, plain_mandatory, read_mandatory
 from ..message.message import Request, Response
+from ..message.scan import USUAL, Fields, Line
 from ..message.scan import fastest as scan
 from ..observe.log_values import Plain
 from ..runtime.rates import TokenBuckets
@@ -17,7 +18,7 @@ from ..transport.base import Flow
 from .admission import OVERLOAD
 from .feedback import Feedback, may_have_feedback
 from .layer import TransactionLayer
-from .received_rport import note_source
+from .received_rport import note_source, usual_via
 
 TAG_LENGTH = 20
 """Characters of the To tag of an answer without a transaction. Other tags of ours are shorter, so
@@ -26,6 +27,8 @@ the hash that this tag is need not be computed for most ACKs."""
 _UNAVAILABLE = "SIP/2.0 503 Service Unavailable"
 _GONE = "SIP/2.0 481 Call/Transaction Does Not Exist"
 _ECHOED = frozenset(("Via", "From", "To", "Call-ID", "CSeq"))
+_ONE_EACH = {str}
+"""The types of the values of fields that each have one line."""
 
 
 def bad(data: bytes) -> str:
@@ -46,6 +49,7 @@ class Stateless:
         self._now = layer.clock.now
         self.feedback = Feedback(layer)
         """Tells clients how much less to send (RFC 7339)."""
+        self._keyed = blake2b(digest_size=TAG_LENGTH // 2, key=layer.secret)
         self._errors = TokenBuckets(
             layer.limits.errors_per_second, layer.limits.errors_burst, layer.limits.sources
         )
@@ -99,32 +103,49 @@ class Stateless:
                 raise ParseError(f"over {limits.message} bytes", status=513)
             # line breaks before the start line are skipped (§7.5)
             start_line, lines, fields, _ = scan(data.lstrip(b"\r\n"), limits.headers, limits.line)
-            method, _, rest = start_line.partition(" ")
-            uri = rest.partition(" ")[0]
-            request = Request.read(method, uri, Headers(lines, fields), b"")
-            request.flow = flow
-            mandatory = request.mandatory = (
-                plain_mandatory and plain_mandatory(fields)
-            ) or read_mandatory(request.headers)
-            reply = note_source(request, mandatory, flow)
-            via = fields["Via"]
-            if may_have_feedback(via if type(via) is str else via[0]):
-                self.feedback.write(request)
+            via, reply = fields.get("Via"), flow
+            usual = (
+                usual_via(via, flow)
+                if type(via) is str
+                and {*map(type, map(fields.get, _ECHOED))} == _ONE_EACH
+                and not may_have_feedback(via)
+                else None
+            )
+            if usual is None:
+                reply = self._read(start_line, lines, fields, flow)
+            else:  # most requests: no object is made of them
+                at = 0
+                while lines[at][0] != "Via":
+                    at += 1
+                lines[at] = "Via", USUAL, usual
         except ParseError as error:
             counters.drop("bad_message", flow, now, detail=error)
             return
-        seconds = admission.lately.get(key, now)
+        seconds = admission.lately.take(key, now)
         if seconds is None:
             admission.refused[OVERLOAD] = admission.refused.get(OVERLOAD, 0) + 1
-            admission.lately.add([key], 0, now)
         counters.answered += 1
         start = f"{_UNAVAILABLE}\r\nRetry-After: {seconds}" if seconds else _UNAVAILABLE
-        answer = echo(lines, _ECHOED, start, self.tag(request))
+        answer = echo(lines, _ECHOED, start, self._tag_of(fields))
         try:
             layer.send(reply, answer)
         except TransportError as error:
             counters.send_errors += 1
+            request = Request.read("INVITE", "", Headers(lines, fields), b"")
             layer._warn_unsent(reply, request, error)
+
+    def _read(self, start_line: str, lines: list[Line], fields: Fields, flow: Flow) -> Flow:
+        """Read a request in any spelling, and write our parameters into its Via. Return the flow of
+        its answer. Raises ParseError."""
+        method, _, rest = start_line.partition(" ")
+        request = Request.read(method, rest.partition(" ")[0], Headers(lines, fields), b"")
+        request.flow = flow
+        mandatory = request.mandatory = (
+            plain_mandatory and plain_mandatory(fields)
+        ) or read_mandatory(request.headers)
+        reply = note_source(request, mandatory, flow)
+        self.feedback.write(request)
+        return reply
 
     def refuse_stranger(self, request: Request, flow: Flow) -> None:
         """Answer a request 481 that belongs to no dialog, or a CANCEL of nothing. Only what the
@@ -139,7 +160,7 @@ class Stateless:
         if may_have_feedback(via if type(via) is str else via[0]):
             self.feedback.write(request)
         self._counters.answered += 1
-        tag = "" if request.mandatory.to_tag is not None else self.tag(request)
+        tag = "" if request.mandatory.to_tag is not None else self._tag_of(headers.fields)
         try:
             self._layer.send(flow, echo(headers.lines, _ECHOED, _GONE, tag))
         except TransportError as error:
@@ -156,12 +177,16 @@ class Stateless:
     def tag(self, request: Request) -> str:
         """Return the To tag of answers without a transaction. It is the same for each
         retransmission of the request (§8.2.7)."""
-        fields = request.headers.fields
+        return self._tag_of(request.headers.fields)
+
+    def _tag_of(self, fields: Fields) -> str:
         number = str(fields.get("CSeq", "")).partition(" ")[0]
         text = f"{fields.get('Call-ID')} {fields.get('From')} {number}".encode(
             "utf-8", "surrogateescape"
         )
-        return blake2b(text, digest_size=TAG_LENGTH // 2, key=self._layer.secret).hexdigest()
+        tag = self._keyed.copy()  # it has read the key already
+        tag.update(text)
+        return tag.hexdigest()
 
 
 def _phrase(error: ParseError) -> str:

@@ -85,7 +85,7 @@ class Admission:
         """Returns the part of the requests that clients should not send, 0 to 1 (RFC 7339 §5.3).
         Another measure of load may take its place."""
         self.thinning: Callable[[], float] = lambda: 0.0
-        """Returns the part that the queue delay demands; Overload.thinning() takes its place."""
+        """Returns the part that overload demands; Overload.thinning() takes its place."""
         self._lacks_memory = False
         self._told: set[WaitingCore] = set()
         self._alarm: Alarm | None = None

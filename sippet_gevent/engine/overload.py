@@ -222,9 +222,9 @@ class Overload:
             return 0.0
         now = self._now()
         delay = self.delay if now - self._measured < self._standing else 0.0
-        if self.waiting.requests:
-            delay = max(delay, now - next(iter(self.waiting.requests.values()))[0])
-        return self._thinning.follow(now, delay)
+        waiting = self.waiting.requests
+        oldest = now - next(iter(waiting.values()))[0] if waiting else 0.0
+        return self._thinning.follow(now, delay, oldest)
 
     def _begin(self, now: float) -> None:
         self.is_active = self.sorts = True
@@ -342,6 +342,7 @@ class Overload:
         waiting.put(key, self._now() if arrival is None else arrival, data, flow, cancel)
         if len(waiting.requests) > WAITING:
             now = self._now()
+            self._thinning.unserved += 1
             self._drop(waiting.take_late(now, now, 1), now)
         if not self._is_scheduled:
             self._schedule()
@@ -425,6 +426,7 @@ class Overload:
             if request is None:
                 break
             _, data, flow, cancel, _ = request[1]
+            self._thinning.served += 1
             admission.admits = True
             try:
                 self._pass(data, flow)
@@ -448,12 +450,14 @@ class Overload:
             if now - arrival < self._patience or now >= until:
                 return
             waiting.pop(key)
+            self._thinning.unserved += 1
             now = self._refuse_one(key, data, flow, now)
             if cancel is not None:
                 self._pass(*cancel)
         if requests and now < until:
             late = waiting.take_late(now - self._patience, now - self._longest)
             if late:
+                self._thinning.unserved += len(late)
                 self._drop(late, now)
 
     def _refuse_one(self, key: str, data: bytes, flow: Flow, now: float) -> float:

@@ -23,6 +23,7 @@ from sippet_gevent.engine.overload import (
 )
 from sippet_gevent.engine.queue import NewRequests
 from sippet_gevent.engine.sources import Sources
+from sippet_gevent.engine.thinning import FIRST
 from sippet_gevent.engine.time_share import LEAST_COST
 from sippet_gevent.testing import SERVER
 from sippet_gevent.transport.memory import MemoryTransport
@@ -817,18 +818,27 @@ def test_flood_of_registers_with_forged_credentials_waits_beyond_a_share(sip, ca
 
 
 @pytest.mark.rfc("7339 5.3")
-def test_clients_are_asked_for_less_while_new_requests_wait_longer(sip, busy):
+def test_clients_are_asked_for_less_while_messages_wait_longer(sip, busy):
     overload, fraction = busy.overload, busy.engine.admission.shed_fraction
-    assert fraction() == 0.5
+    assert fraction() == FIRST
     overload.waited("socket", 1.0, stands=True)
     pass_time(sip.clock, 1.01 * STANDING * T1)
     overload.waited("socket", 1.0, stands=True)
     longer = fraction()
-    assert 0.5 < longer < 1
+    assert FIRST < longer < 1
     for _ in range(5):
         pass_time(sip.clock, 1.01 * STANDING * T1)
         overload.waited("socket", 0.0, stands=True)
     assert fraction() < longer
+
+
+@pytest.mark.rfc("7339 5.3")
+def test_clients_are_asked_for_less_while_new_requests_are_refused(sip, caller, busy):
+    fraction = busy.engine.admission.shed_fraction
+    arrive(busy, *[caller.request("INVITE") for _ in range(40)])
+    settle(sip)
+    assert refused(busy) > 10
+    assert FIRST < fraction() < 1
 
 
 def test_filter_is_asked_before_a_request_waits(sip, caller):

@@ -53,7 +53,9 @@ def response_upstream(
     best = best_response(finals)
     if best is None:
         return request.response(408)
-    if best.status == 503:  # would say that we are overloaded (§16.7 step 6)
+    # Would say that we are overloaded, and serve no request at all (§16.7 step 6). RFC 7339 §5.10
+    # has a 503 for a request that is held back, but only this next hop wants fewer.
+    if best.status == 503:
         return request.response(500)
     # 430 is for the proxy that knows the bindings, not for the caller (RFC 5626 §11.5)
     if best.status == 430 and is_registrar:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from sippet_gevent import Limits, TransactionTimeout, TransportError, Via
+from sippet_gevent import Limits, TransactionTimeout, TransportError, Via, forward
 from sippet_gevent.core.client.destinations import Destinations
 from sippet_gevent.transport.locate.resolver import SRV, StaticResolver
 from sippet_gevent.transport.locate.rfc3263 import Candidate
@@ -332,3 +332,18 @@ def test_request_by_a_given_flow_is_not_sent_to_a_silent_server(sip):
         client.sender.destinations.failed(TARGET, sip.clock.now())
     with pytest.raises(TransportError, match="does not answer"):
         sip.run(client.request, "OPTIONS", f"sip:{FIRST}", next_hop=flow)
+
+
+@pytest.mark.rfc("7339 5.10", "5626 5.3.1")
+@pytest.mark.parametrize(("parameters", "status"), [("", 200), (";oc=100;oc-seq=1", 500)])
+def test_proxy_that_holds_a_request_back_does_not_answer_430(sip, parameters, status):
+    caller = Peer(sip, "10.0.0.50")
+    Peer(sip, FIRST, answer=lambda request: 200)
+    limits = Limits(overload_control=True)
+    proxy = sip.stack(host="10.0.0.1", limits=limits)
+    flow = proxy.engine.transports[0].connect((FIRST, 5060))
+    proxy.core = lambda request, tx: forward(request, tx, f"sip:{FIRST}", next_hop=flow)
+    if parameters:
+        proxy.sender.destinations.take_feedback(TARGET, via(parameters), sip.clock.now())
+    caller.ask("OPTIONS")
+    assert caller.statuses == [status]

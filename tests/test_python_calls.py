@@ -16,8 +16,9 @@ import pytest
 import sippet_gevent
 from sippet_gevent import Authenticated, Location, Registrar, Stack, TrustDomain, forward, parse
 from sippet_gevent.core.auth.digest import Session, ha1
-from sippet_gevent.engine import overload as overload_module
-from sippet_gevent.engine.overload import PATIENCE, STANDING
+from sippet_gevent.engine import shedding
+from sippet_gevent.engine.overload import STANDING
+from sippet_gevent.engine.shedding import PATIENCE
 from sippet_gevent.transaction.timers import Timers
 
 PACKAGE = str(Path(sippet_gevent.__file__).parent)
@@ -312,7 +313,7 @@ def arrive(stack, peer, burst, budget=BUDGET):
 
     def read():
         take = overload.waited("test", seconds, stands=True)
-        overload._budget = budget
+        overload.shedding.budget = budget
         for data in burst:
             take(data, flow)
 
@@ -447,7 +448,7 @@ def test_message_that_belongs_to_nothing_makes_no_more_python_calls(make):
 
 @pytest.mark.parametrize("make", [dropped, absorbed, refused], ids=lambda make: make.__name__)
 def test_message_in_overload_makes_no_more_python_calls(make, monkeypatch):
-    monkeypatch.setattr(overload_module, "SAVED", BUDGET)
+    monkeypatch.setattr(shedding, "SAVED", BUDGET)
     check(make, BURST)
 
 

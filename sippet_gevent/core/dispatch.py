@@ -157,7 +157,7 @@ class Dispatcher:
         request: Request,
         transaction: ServerRecord,
         first: ServerUser | None = None,
-        core: CoreFunction | None = None,
+        core: object | None = None,
     ) -> None:
         """Serve a new request: in its call, or by the core.
 
@@ -181,7 +181,8 @@ class Dispatcher:
         if first is not None:
             serve(tx, Copied(first, self._wrapped))  # type: ignore[arg-type]
         else:
-            serve(tx, self._wrapped if core is None else core)
+            # core_within() has returned a core, as the engine cannot know
+            serve(tx, self._wrapped if core is None else core)  # type: ignore[arg-type]
 
     def _is_stateless(self, request: Request) -> bool:
         """True for a request without a transaction: its method is served so, and it belongs to no

@@ -4,8 +4,7 @@
 Nothing is set: the capacity is what is left of the process's time when everything that frees state
 has been done. All times are parts of T1, because after T1 a client sends its request again.
 
-The file is longer than others, because a flood passes all of it, and parts of their own would cost
-calls for each message.
+shedding.py has what becomes of those that are not served.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from ..transaction.machines import RECV_REQUEST
 from ..transport.base import Flow, Receive
 from .admission import OVERLOAD
 from .layer import TransactionLayer
-from .queue import NewRequests, Waiting
-from .refused import RefusedLately
+from .queue import NewRequests
+from .shedding import PATIENCE, SHED_SECONDS, Shedding
 from .thinning import Thinning
 from .time_share import TimeShare
 from .users import ServerRecord
@@ -46,14 +45,6 @@ STANDING = 0.2
 """Of T1, 100 ms: for so long all waits must be late before the state is Refusing. The queue behind
 a single pause of the process is served before that, and nobody is refused."""
 
-PATIENCE = 0.5
-"""Of T1, 250 ms: a new request that has waited for so long is refused or dropped. An answer that is
-later than T1 meets the first retransmission."""
-
-REFUSALS = 0.15
-"""Part of the time that refusals may take. One costs a tenth of a call, so this is enough for one
-to each call that is served. If refusals took all the time, nobody would be served."""
-
 REFRESHES = 0.25
 """Part of the time that REGISTERs may take without waiting because they look like refreshes of
 bindings (RFC 3261 §10.2.4). Anybody can write credentials or a high CSeq, so those beyond this part
@@ -70,17 +61,11 @@ SLICE = 0.002
 """Seconds for new requests, then the sockets are read. Where the system grants the usual 200 KB, a
 socket's buffer has room for 300 datagrams: some milliseconds."""
 
-SAVED = 0.05
-"""Seconds for refusals that may be saved. The first ones come all at once."""
-
 TURN = 64
 """Most new requests that are served in a turn."""
 
 WAITING = 20_000
 """Most new requests that wait. Beyond that the oldest ones are dropped. Each takes 1 KB."""
-
-SHED_SECONDS = 1.0
-"""Seconds for which the state is Shedding after a request was dropped."""
 
 LOOP_SECONDS = 0.5
 """Two late timers that are further apart say nothing of the time between them."""
@@ -123,7 +108,7 @@ class Overload:
         crashed: Callable[[BaseException, bytes, Flow], None],
     ) -> None:
         self._layer = layer
-        self._serve, self._repeat, self._refuse, self._crashed = serve, repeat, refuse, crashed
+        self._serve, self._repeat, self._crashed = serve, repeat, crashed
         self._servers = layer.servers
         self._admission = layer.admission
         self._lately = layer.admission.lately
@@ -131,7 +116,6 @@ class Overload:
         self._now = layer.clock.now
         t1 = layer.timers.t1
         self._late, self._standing, self._patience = LATE * t1, STANDING * t1, PATIENCE * t1
-        self._longest = 64 * t1  # the patience of a client on a connection, which repeats nothing
         self.is_active = False
         """True in any state but Normal."""
         self.sorts = False
@@ -142,14 +126,13 @@ class Overload:
         """Seconds that the last message measured has waited in the kernel."""
         self.periods = 0
         """Number of times that the state has left Normal."""
-        self.dropped = self.refused = 0
-        self._lost = RefusedLately(64 * t1)  # requests dropped; their copies are not served either
         self._late_since: dict[object, float] = {}
         self._arrival = 0.0
-        self._shed_at = self._began = float("-inf")
-        self._pressed = self._turned = self._budget = self._looked = 0.0
+        self._began = self._pressed = self._looked = 0.0
         self._measured = 0.0
         self._thinning = Thinning(self._standing, self._late, self._patience)
+        self.shedding = Shedding(layer, self.waiting, self._thinning, refuse, self._pass, crashed)
+        """Refuses or drops new requests that are not served."""
         self._refreshes = TimeShare(REFRESHES, self._standing, layer.sources)
         self.strangers = TimeShare(STRANGERS, self._standing, layer.sources)
         """Requests of unknown dialogs that have passed. A core that forwards one gives it back,
@@ -168,7 +151,7 @@ class Overload:
         """NORMAL, REFUSING or SHEDDING."""
         if not self.is_active:
             return NORMAL
-        return SHEDDING if self._now() - self._shed_at < SHED_SECONDS else REFUSING
+        return SHEDDING if self._now() - self.shedding.shed_at < SHED_SECONDS else REFUSING
 
     @property
     def statistics(self) -> dict[str, int]:
@@ -229,10 +212,9 @@ class Overload:
     def _begin(self, now: float) -> None:
         self.is_active = self.sorts = True
         self.periods += 1
-        self.dropped = self.refused = 0
-        self._began = self._turned = self._pressed = now
+        self._began = self._pressed = now
         self._thinning.begin(now)
-        self._budget = SAVED
+        self.shedding.begin(now)
         self._late_since.clear()
         self._admission.overloaded(True)
         self._watch()
@@ -244,8 +226,9 @@ class Overload:
         self.parsed = None
         self._admission.overloaded(False)
         text = "overload ended: seconds=%.1f refused=%d dropped=%d"
+        shed = self.shedding
         self._counters.warn(
-            OVERLOAD, now, text, now - self._began, self.refused, self.dropped, log=log
+            OVERLOAD, now, text, now - self._began, shed.refused, shed.dropped, log=log
         )
 
     # ---- sorting
@@ -287,7 +270,8 @@ class Overload:
                 return False
             key = request.mandatory.key or server_key(request)
         number = hash(key)
-        lately, lost, waiting = self._lately, self._lost, self.waiting
+        shedding, waiting = self.shedding, self.waiting
+        lately, lost = self._lately, shedding.lost
         is_refused = number in lately.keys or number in lately.before
         tx = self._servers.get(key)
         if data.startswith(_FREEING):
@@ -295,8 +279,12 @@ class Overload:
                 self._counters.received += 1
                 self._counters.absorbed += 1
                 return True
-            if data[:1] == b"C" and self._set_cancel_aside(key, data, flow):
-                return True
+            if data[:1] == b"C":
+                had_one = waiting.keep_cancel(key, self._now(), (data, flow))
+                if had_one is not None:
+                    self._counters.received += had_one
+                    self._counters.absorbed += had_one
+                    return True
             if tx is None:
                 return self._drop_stranger(key, data, flow, request)
         if tx is not None:
@@ -328,10 +316,10 @@ class Overload:
         if is_refused or number in lost.keys or number in lost.before:
             # the capacity is for callers that have not waited yet
             now = self._now()
-            if self._budget > 0:
-                self._refuse_one(key, data, flow, now)
+            if shedding.budget > 0:
+                shedding.refuse_one(key, data, flow, now)
             else:
-                self._drop([(key, (now, data, flow, None, ""))], now)
+                shedding.drop([(key, (now, data, flow, None, ""))], now)
             return True
         cancel = None
         if key in waiting.requests:
@@ -343,23 +331,9 @@ class Overload:
         if len(waiting.requests) > WAITING:
             now = self._now()
             self._thinning.unserved += 1
-            self._drop(waiting.take_late(now, now, 1), now)
+            shedding.drop(waiting.take_late(now, now, 1), now)
         if not self._is_scheduled:
             self._schedule()
-        return True
-
-    def _set_cancel_aside(self, key: str, data: bytes, flow: Flow) -> bool:
-        """Keep a CANCEL behind its INVITE that waits, and let that be next. False if none does."""
-        invite = key[: -len("CANCEL")] + "INVITE"
-        request = self.waiting.pop(invite)
-        if request is None:
-            return False
-        _, waiting, its_flow, before, _ = request
-        if before is not None:
-            self._counters.received += 1
-            self._counters.absorbed += 1
-        self.waiting.put(invite, self._now(), waiting, its_flow, (data, flow))
-        self.waiting.prefer(invite)
         return True
 
     def _drop_stranger(self, key: str, data: bytes, flow: Flow, request: Request | None) -> bool:
@@ -381,7 +355,7 @@ class Overload:
         if self.strangers.may_pass(flow.remote[0], key, self._now()):
             self._share = self.strangers
             return False
-        self._count_drops(UNKNOWN_DIALOG, [(key, (0.0, data, flow, None, ""))])
+        self.shedding.count(UNKNOWN_DIALOG, [(key, (0.0, data, flow, None, ""))])
         return True
 
     def _read(self, data: bytes) -> Request | None:
@@ -414,8 +388,7 @@ class Overload:
         old."""
         self._is_scheduled = False
         now = self._now()
-        self._budget = min(self._budget + (now - self._turned) * REFUSALS, SAVED)
-        self._turned = now
+        self.shedding.earn(now)
         until = now + SLICE
         waiting, admission = self.waiting, self._admission
         # calls in progress first: what they still need is late, so no more than one is begun
@@ -435,60 +408,11 @@ class Overload:
             if cancel is not None:
                 self._pass(*cancel)
             now = self._now()
-        self._clear(now, now + SLICE)
+        self.shedding.clear(now, now + SLICE)
         if waiting.requests:
             self._pressed = now
             self._is_scheduled = True
             self._later(self.turn)
-
-    def _clear(self, now: float, until: float) -> None:
-        """Refuse or drop requests that have waited for PATIENCE, the oldest first."""
-        waiting, requests = self.waiting, self.waiting.requests
-        while requests and self._budget > 0:
-            key = next(iter(requests))
-            arrival, data, flow, cancel, _ = requests[key]
-            if now - arrival < self._patience or now >= until:
-                return
-            waiting.pop(key)
-            self._thinning.unserved += 1
-            now = self._refuse_one(key, data, flow, now)
-            if cancel is not None:
-                self._pass(*cancel)
-        if requests and now < until:
-            late = waiting.take_late(now - self._patience, now - self._longest)
-            if late:
-                self._thinning.unserved += len(late)
-                self._drop(late, now)
-
-    def _refuse_one(self, key: str, data: bytes, flow: Flow, now: float) -> float:
-        """Answer a request with 503. Return the time after that."""
-        self.refused += 1
-        try:
-            self._refuse(data, flow, key, now)
-        except Exception as error:  # as in take()
-            self._crashed(error, data, flow)
-        after = self._now()
-        self._budget -= after - now
-        return after
-
-    def _drop(self, requests: list[tuple[str, Waiting]], now: float) -> None:
-        """Drop new requests, and remember them by their keys. Their CANCELs pass later, because
-        this may be the greenlet of another message."""
-        self._shed_at = now
-        self._lost.add([key for key, _ in requests], 0, now)
-        self._count_drops(OVERLOAD, requests)
-        for _, (_, _, _, cancel, _) in requests:
-            if cancel is not None:
-                gevent.get_hub().loop.run_callback(self._pass, *cancel)
-
-    def _count_drops(self, reason: str, requests: list[tuple[str, Waiting]]) -> None:
-        count, counters = len(requests), self._counters
-        self.dropped += count
-        counters.received += count
-        counters.dropped[reason] = counters.dropped.get(reason, 0) + count
-        if self._layer.tap is not None:
-            for key, (_, data, flow, _, _) in requests:
-                self._layer.tap.tell("in", data, flow, key)
 
     # ---- the end
 
@@ -506,15 +430,10 @@ class Overload:
 
     def stop(self) -> None:
         """Forget the requests that wait, and the overload: the stack may be started again."""
-        now = self._now()
-        for key, (arrival, data, flow, cancel, _) in self.waiting.take_late(now, now):
-            self._drop([(key, (arrival, data, flow, None, ""))], now)
-            if cancel is not None:
-                self._count_drops(OVERLOAD, [(key, (arrival, *cancel, None, ""))])
+        self.shedding.stop(self._now())
         self._admission.overloaded(False)
         self.is_active = self.sorts = self._is_scheduled = False
         self._late_since.clear()
-        self._shed_at = float("-inf")
         self._thinning.part = 0.0
         self.parsed = None
         if self._timer is not None:

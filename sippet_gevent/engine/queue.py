@@ -118,6 +118,26 @@ class NewRequests:
             by_source.move_to_end(source, last=False)
         return None
 
+    def keep_cancel(self, key: str, now: float, cancel: Message) -> bool | None:
+        """Keep a CANCEL behind its INVITE, and let that be next.
+
+        Args:
+            key: The key that the transaction of the CANCEL would have.
+            now: The time.
+            cancel: The CANCEL, and its flow.
+
+        Returns:
+            True if the INVITE had one already, which is replaced; None if no such INVITE waits.
+        """
+        invite = key[: -len("CANCEL")] + "INVITE"
+        request = self.pop(invite)
+        if request is None:
+            return None
+        _, data, flow, before, _ = request
+        self.put(invite, now, data, flow, cancel)
+        self.prefer(invite)
+        return before is not None
+
     def prefer(self, key: str) -> None:
         """Let the newest request of the source of this one be next."""
         self._by_source.move_to_end(self.requests[key][4])

@@ -6,7 +6,7 @@ is a transaction as the tables of the engine hold it, with its user and its flow
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from ..errors import TransportError
 from ..message.message import Request, Response
@@ -148,7 +148,7 @@ class NullUser:
 class CoreLayer(Protocol):
     """What the engine calls for messages and events that belong to no user yet."""
 
-    def core_within(self, request: Request) -> Any:
+    def core_within(self, request: Request) -> object | None:
         """Return what serves a request within a dialog; None if it gets 481, because nothing
         does."""
 
@@ -157,7 +157,7 @@ class CoreLayer(Protocol):
         request: Request,
         transaction: ServerRecord,
         first: ServerUser | None = None,
-        core: Any = None,
+        core: object | None = None,
     ) -> None:
         """Serve a new request. It may be a copy of the one that `first` serves. `core` is what
         core_within() has returned."""

@@ -15,13 +15,13 @@ from sippet_gevent import Limits, Location, Registrar, Stack, forward, parse
 from sippet_gevent.engine import overload as overload_module
 from sippet_gevent.engine.overload import (
     NORMAL,
-    PATIENCE,
     REFUSING,
     SHEDDING,
     STANDING,
     STRANGERS,
 )
 from sippet_gevent.engine.queue import NewRequests
+from sippet_gevent.engine.shedding import PATIENCE
 from sippet_gevent.engine.sources import Sources
 from sippet_gevent.engine.thinning import FIRST
 from sippet_gevent.engine.time_share import LEAST_COST
@@ -527,7 +527,7 @@ def test_cancel_of_a_waiting_invite_is_served_behind_it(sip, caller):
 def test_cancel_of_a_dropped_invite_gets_481(sip, caller, busy):
     invite = caller.request("INVITE")
     busy.overload._is_scheduled = True
-    busy.overload._budget = -100.0
+    busy.overload.shedding.budget = -100.0
     arrive(busy, invite)
     arrive(busy, invite.cancel())
     pass_time(sip.clock, PATIENCE * T1)
@@ -861,13 +861,13 @@ def test_filter_is_asked_before_a_request_waits(sip, caller):
 
 
 def test_old_request_is_dropped_unread_where_refusals_take_too_long(sip, caller, busy):
-    refuse = busy.overload._refuse
+    refuse = busy.overload.shedding.refuse
 
     def costly(*arguments):
         refuse(*arguments)
         pass_time(sip.clock, COST)
 
-    busy.overload._refuse = costly
+    busy.overload.shedding.refuse = costly
     requests = [caller.request("INVITE") for _ in range(60)]
     arrive(busy, *requests)
     settle(sip)
@@ -886,7 +886,7 @@ def test_old_request_is_dropped_unread_where_refusals_take_too_long(sip, caller,
 
 def test_dropped_request_is_served_when_it_is_repeated_after_the_overload(sip, caller, busy):
     busy.overload._is_scheduled = True
-    busy.overload._budget = -100.0
+    busy.overload.shedding.budget = -100.0
     request = caller.request("OPTIONS")
     arrive(busy, request)
     pass_time(sip.clock, PATIENCE * T1)
@@ -908,12 +908,12 @@ def test_request_on_a_connection_is_not_dropped_within_its_senders_patience(sip,
     overload = busy.overload
     overload._is_scheduled = True
     overload.set_aside(request, like_tcp.connect((CALLER, 5060)))
-    overload._budget = -100.0
+    overload.shedding.budget = -100.0
     pass_time(sip.clock, PATIENCE * T1)
-    overload._clear(sip.clock.now(), float("inf"))
+    overload.shedding.clear(sip.clock.now(), float("inf"))
     assert len(overload.waiting) == 1
     pass_time(sip.clock, 64 * T1)
-    overload._clear(sip.clock.now(), float("inf"))
+    overload.shedding.clear(sip.clock.now(), float("inf"))
     assert not overload.waiting
     assert busy.stats()["dropped"] == {"overload": 1}
     like_tcp.stop()

@@ -29,7 +29,7 @@ MOST = {
     "c": {
         "options": 37,
         "call": 250,
-        "overloaded": 268,
+        "overloaded": 272,
         "proxied": 505,
         "register": 118,
         "password": 141,
@@ -44,7 +44,7 @@ MOST = {
     "python": {
         "options": 69,
         "call": 353,
-        "overloaded": 376,
+        "overloaded": 380,
         "proxied": 730,
         "register": 148,
         "password": 171,

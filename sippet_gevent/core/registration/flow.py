@@ -445,7 +445,7 @@ class FlowRegistration:
     # ---- flows and addresses
 
     def _flow_ended(self) -> None:
-        """Register by a new connection: at once if the old one was steady (RFC 5626 §4.5)."""
+        """Register by a new flow: at once if the old one was steady (RFC 5626 §4.5)."""
         now = self._stack.clock.now()
         self.flow = None
         if self._owner.ended or self._is_pending:
@@ -456,7 +456,7 @@ class FlowRegistration:
             self._failures += 1
             base = BASE_BESIDE if self._owner.is_alive_beside(self) else BASE
             due += pause(self._failures, random.random(), None, base)
-        reason = "the connection has ended"
+        reason = "the flow has ended"
         self._owner.note("registration flow ended", self, reason, due - now)
         self.plan(due, is_refresh=False)
 

@@ -152,12 +152,13 @@ class Registrations:
     # ---- flows
 
     def bind(self, registration: Registered, flow: Flow | None) -> None:
-        """Note the connection that a registration depends on."""
+        """Note the flow that a registration depends on: a connection, or for datagrams what
+        keep-alives have proved (RFC 5626 §4.4)."""
         if registration not in self._all:
             return
         before = self._all[registration]
         name = None
-        if flow is not None and flow.transport.reliable:
+        if flow is not None:
             name = self._stack.names.stored_flow(flow)
         if name == before:
             return

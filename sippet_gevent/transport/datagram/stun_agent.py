@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from ...errors import TransportError
@@ -18,6 +19,10 @@ from .send_queue import SendQueue
 PENDING = 4096
 """Most Binding requests that wait for their answer, one for each flow that we keep alive. The
 oldest is forgotten first."""
+
+UNANSWERED = 2
+"""Binding requests without an answer, one after the other, after which a flow has failed. RFC 5626
+§4.4.2 repeats one request for 40 seconds. Ours are up to 29 seconds apart, so that is as long."""
 
 RATE, BURST, SOURCES = 500.0, 1000.0, 10_000
 """Answers per second to one source, the most at once, and the sources remembered.
@@ -36,16 +41,25 @@ class KeptFlow(Protocol):
     """The transaction of the last Binding request that we sent by it."""
     mapped: Address | None
     """Our address as the peer last saw it."""
+    unanswered: int
+    """Binding requests without an answer since the last answer."""
 
     def send(self, data: bytes) -> None:
         """Send one datagram. Raises TransportError."""
 
 
 class StunAgent:
-    """Takes the STUN messages that arrive on a UDP socket for SIP."""
+    """Takes the STUN messages that arrive on a UDP socket for SIP.
 
-    def __init__(self, queue: SendQueue) -> None:
+    Args:
+        queue: Sends the answers.
+        failed: `failed(flow, reason)` is told of a flow that has failed (RFC 5626 §4.4.2). It may
+            be called within send().
+    """
+
+    def __init__(self, queue: SendQueue, failed: Callable[[KeptFlow, str], None]) -> None:
         self._queue = queue
+        self._failed = failed
         self.lines = LimitedLog()
         self.pending: dict[bytes, KeptFlow] = {}
         """Flows whose peer has not answered a Binding request yet, by its transaction."""
@@ -87,6 +101,9 @@ class StunAgent:
         if self.pending.pop(flow.asked or b"", None) is not None:
             self._count("keepalive_unanswered")
             self.lines.line(log, logging.INFO, "keep-alive", "keep-alive unanswered: flow=%s", flow)
+            flow.unanswered += 1
+            if flow.unanswered == UNANSWERED:
+                self._failed(flow, "the peer does not answer keep-alives")
         if len(self.pending) >= PENDING:
             del self.pending[next(iter(self.pending))]
         flow.asked = os.urandom(12)
@@ -106,6 +123,7 @@ class StunAgent:
         del self.pending[quote[8:20]]
         self._count("keepalive_unanswered")
         self.lines.line(log, logging.INFO, "keep-alive", "keep-alive undelivered: flow=%s", asked)
+        self._failed(asked, "a keep-alive cannot be delivered")
         return "matched"
 
     def _take_answer(self, data: bytes, flow: KeptFlow) -> str:
@@ -116,10 +134,12 @@ class StunAgent:
         if found is None or asked is None or asked.remote != flow.remote:
             return "dropped"
         del self.pending[found[0]]
+        asked.unanswered = 0
         before, asked.mapped = asked.mapped, found[1]
         if before not in (None, asked.mapped):
             text = 'address changed: flow=%s reason="the peer sees us at another address now"'
             self.lines.line(log, logging.WARNING, "address changed", text, asked)
+            self._failed(asked, "the peer sees us at another address")
             return "address_changed"
         return "keepalive_answered"
 

@@ -20,7 +20,7 @@ from .bursts import fastest as read
 from .error_queue import ErrorQueue
 from .receive_report import ReceiveReport
 from .send_queue import Ancillary, SendQueue
-from .stun_agent import StunAgent
+from .stun_agent import KeptFlow, StunAgent
 
 LINE_FEED = 10
 """A number, because `b"\n" in data` costs an exception that the interpreter raises and drops."""
@@ -61,7 +61,7 @@ class UDPFlow(Flow):
     """A peer's address and the socket for it. Answers leave by the socket at which their request
     arrived."""
 
-    __slots__ = ("_queue", "address", "asked", "mapped", "scope")
+    __slots__ = ("_queue", "address", "asked", "mapped", "scope", "unanswered")
 
     transport: UDP
     probes = True
@@ -77,6 +77,8 @@ class UDPFlow(Flow):
         """The transaction of our last Binding request."""
         self.mapped: Address | None = None
         """Our address as the peer has last reported it (RFC 5626 §4.4.2)."""
+        self.unanswered = 0
+        """Our Binding requests without an answer since the last answer."""
 
     @property
     def local(self) -> Address:
@@ -176,7 +178,7 @@ class UDP(Transport):
         self._burst = BURST
         self._measured_at = 0.0
         self._take: Receive | None = None  # takes messages while the stack is overloaded
-        self.stun_agent = StunAgent(self.queue)
+        self.stun_agent = StunAgent(self.queue, self._failed)
         """Answers Binding requests and sends ours."""
         self.stun = self.stun_agent.counts
         """STUN messages by outcome."""
@@ -293,6 +295,13 @@ class UDP(Transport):
         self._take = self.events.waited(self, waited, stands=not self._was_emptied)
         self._was_emptied = False
         return self._take or self._receive
+
+    def _failed(self, flow: KeptFlow, reason: str) -> None:
+        """Report a flow that has failed by its keep-alives. A registration by it is renewed (RFC
+        5626 §4.4.2, §4.5)."""
+        if self._reader is not None and isinstance(flow, UDPFlow):
+            error = TransportError(f"{flow} has failed: {reason}", flow, kind="flow_ended")
+            gevent.get_hub().loop.run_callback(self.events.flow_ended, flow, error)
 
     def _undelivered(self, quote: bytes, address: SockAddr, problem: str) -> str:
         """Report a datagram of ours that could not be delivered; return what the report meant."""

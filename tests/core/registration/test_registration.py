@@ -16,6 +16,7 @@ from sippet_gevent import (
     Response,
     StaticResolver,
     TransactionStateError,
+    TransportError,
     Unauthorized,
 )
 from sippet_gevent.core.registration import flow as flow_module
@@ -785,6 +786,21 @@ def test_flow_that_answers_no_refresh_is_replaced(sip):
     server.stop()
     sip.clock.advance(350)
     assert other.requests and registration.registered
+    closed(sip, registration)
+
+
+@pytest.mark.rfc("5626 4.4.2", "5626 4.5")
+def test_registration_by_datagrams_is_renewed_when_its_flow_has_failed(sip):
+    script = Script()
+    client, registration = registered(sip, script)
+    flow = client.engine.transports[0].connect(script.requests[0].flow.transport.local)
+    sip.clock.advance(130)  # steady
+    count = len(script.requests)
+    client.engine.flow_ended(flow, TransportError("no answer to keep-alives"))
+    sip.clock.advance(1)
+    assert len(script.requests) == count + 1
+    assert registration.registered
+    assert client.stats()["registrations"]["flows_ended"] == 1
     closed(sip, registration)
 
 

@@ -513,9 +513,13 @@ def test_unanswered_keepalives_and_changed_addresses_are_counted(caplog):
             before = dict(point.stun)
             until(lambda: point.stun != before)
 
+        failed = []
+        phone.engine.flow_watch = failed.append
         ask("192.0.2.1")
         ask("192.0.2.1")
+        assert not failed
         ask("192.0.2.2")
+        until(lambda: failed == [flow])
         ask("192.0.2.2", b"a stranger..")
         ask("192.0.2.2")
         assert point.stun == {
@@ -528,6 +532,22 @@ def test_unanswered_keepalives_and_changed_addresses_are_counted(caplog):
         assert [
             record.levelname for record in caplog.records if "another address" in record.message
         ] == ["WARNING"]
+
+
+@pytest.mark.rfc("5626 4.4.2")
+def test_flow_whose_keepalives_are_not_answered_has_failed():
+    with Stack("udp:127.0.0.1:0") as phone, socket.socket(type=socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        failed = []
+        phone.engine.flow_watch = failed.append
+        flow = phone.engine.transports[0].connect(silent.getsockname())
+        for _ in range(2):
+            flow.probe()
+        gevent.sleep(0.01)
+        assert not failed  # one may be lost
+        for _ in range(3):
+            flow.probe()
+        until(lambda: failed == [flow])
 
 
 @given(st.binary(max_size=100))

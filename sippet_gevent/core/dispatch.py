@@ -73,7 +73,8 @@ class Dispatcher:
 
     def _wrap(self, wrapped: CoreFunction, core: CoreFunction) -> None:
         self._wrapped = _direct(wrapped)
-        self._is_bare = wrapped is core and type(core) is Methods
+        # not that of another stack, whose functions are others
+        self._is_bare = wrapped is core and core is self.methods
 
     def _attach(self, core: CoreFunction) -> None:
         """Tell a core whose it is: a Core, or one with a method `attach`, such as a Registrar."""

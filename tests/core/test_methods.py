@@ -93,6 +93,17 @@ def test_request_in_an_unknown_dialog_makes_no_transaction(stack, peer, method):
     assert stack.stats()["answered"] == 2
 
 
+def test_core_of_another_stack_serves_what_that_has_functions_for(sip, peer, stack):
+    seen = []
+    stack.on("ACK", "INFO")(lambda request, tx: seen.append(request.method) or 200)
+    other = sip.stack(host="10.0.0.2")
+    other.core = stack.core
+    for method in ("INFO", "ACK"):
+        request = peer.request(method, "sip:bob@10.0.0.2", to="<sip:bob@10.0.0.2>;tag=forged")
+        peer.send(request, to="10.0.0.2")
+    assert (seen, peer.statuses) == (["INFO", "ACK"], [200])
+
+
 @pytest.mark.rfc("7339 5.2")
 def test_481_in_an_unknown_dialog_has_feedback(stack, peer):
     via = f'SIP/2.0/UDP {peer.host}:5060;branch=z9hG4bK1;oc;oc-algo="loss"'

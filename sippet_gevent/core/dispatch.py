@@ -237,12 +237,13 @@ class Dispatcher:
             call._receive_ack(ack)
             return True
         admission, bound = self._stack.engine.admission, self._stack.engine.amplification
-        if self._is_bare and not self.methods.handles("ACK"):
+        serves = self.handles("ACK")
+        if self._is_bare and not serves:
             return False  # such a core has made no route either
         host = ack.flow.remote[0]
         if host not in bound.acknowledged and self._stack.names.made_route_of(ack):
             bound.acknowledge(host)  # it has received the token in our Record-Route
-        if not self.handles("ACK") or not admission.may_acknowledge(lambda: self.belongs(ack)):
+        if not serves or not admission.may_acknowledge(lambda: self.belongs(ack)):
             return False
         serve_ack(ServerTransaction(self._stack, ack, None), self._wrapped)
         return True

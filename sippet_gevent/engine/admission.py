@@ -25,15 +25,6 @@ log = logging.getLogger("sippet_gevent.core")
 OVERLOAD = "overload"
 """The name of requests that are refused or dropped because of overload, in `stats()`."""
 
-_WITHOUT_RETRY_AFTER = frozenset(
-    (OVERLOAD, "transactions", "handlers", "overdue", "large_bytes", "memory")
-)
-"""Reasons of a 503 without Retry-After: the stack lacks time, memory or room. A client that honours
-Retry-After sends nothing at all until the time is over (RFC 3261 §21.5.4). So a proxy in front of
-this stack would go on and off, and overload would never settle (RFC 5390 §5.3, RFC 6357 §9.5). RFC
-7339 §5.10.2 forbids the field for that. Other refusals keep it, as RFC 3261 allows: those of a
-stack that drains, and those of one source that has its share."""
-
 ENDING = ("BYE", "PRACK")  # they end a call, or the wait of a core (RFC 3262 §3)
 
 
@@ -234,8 +225,7 @@ class Admission:
         *,
         is_draining: bool,
     ) -> int | None:
-        """Return the Retry-After of the 503 that refuses a new request, 0 for a 503 without one;
-        None if the request is served.
+        """Return the Retry-After of the 503 that refuses a new request; None if it is served.
 
         Args:
             request: The request.
@@ -264,7 +254,7 @@ class Admission:
         if limit is None:
             return None
         self.refuse(limit, request)
-        seconds = 0 if limit in _WITHOUT_RETRY_AFTER else random.randint(*self._limits.retry_after)
+        seconds = random.randint(*self._limits.retry_after)
         self.remember(key, seconds)
         return seconds
 
@@ -342,8 +332,7 @@ class Admission:
         return belongs() and (method in ENDING or len(place) < self._forwarding_reserve)
 
     def refused_lately(self, key: str) -> int | None:
-        """Return the Retry-After of the 503 that this request had lately, 0 for a 503 without one;
-        None if it had no 503."""
+        """Return the Retry-After of the 503 that this request had lately; None if it had none."""
         return self.lately.get(key, self._clock.now())
 
     def remember(self, key: str, retry_after: int) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import gevent
 
@@ -350,8 +349,7 @@ class Ingress:
         )
         if retry_after is None:
             return None
-        fields: dict[str, Any] = {"retry_after": retry_after} if retry_after else {}
-        return self.stateless.response(request, 503, **fields)
+        return self.stateless.response(request, 503, retry_after=retry_after)
 
     # ---- greenlets
 

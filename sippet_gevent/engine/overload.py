@@ -85,8 +85,7 @@ class Overload:
       refreshes wait as new requests do, and the others are dropped.
     * Of new requests those of each source take turns, and the newest is served first: its sender
       still waits, and has not sent it again.
-    * A new request that has waited for PATIENCE gets 503, without Retry-After (RFC 7339
-      §5.10.2). If refusals have used up
+    * A new request that has waited for PATIENCE gets 503 with Retry-After. If refusals have used up
       their share of the time, it is dropped. Its sender repeats it after T1, and gets 503 then, or
       is served if the overload has ended.
 

@@ -10,7 +10,7 @@ Each takes 100 bytes, twice."""
 
 class RefusedLately:
     """Requests that were refused without a transaction, by the hash of their key, with the
-    Retry-After of their 503. That is 0 for a 503 without one.
+    Retry-After of their 503.
 
     A client that repeats such a request must get the same answer, even if there is room again,
     because it may have received the first one (RFC 3261 §8.2.7). A key is kept for `seconds` to
@@ -31,9 +31,9 @@ class RefusedLately:
             self._rotate(now)
         self.keys.update(dict.fromkeys(map(hash, keys), retry_after))
 
-    def take(self, key: str, now: float) -> int | None:
-        """Remember that a request was refused without Retry-After, unless it was refused before.
-        Return the Retry-After that it had; None if it was not refused lately."""
+    def take(self, key: str, retry_after: int, now: float) -> int | None:
+        """Remember that a request was refused, unless it was refused before. Return the Retry-After
+        that it had then; None if it was not refused lately."""
         number = hash(key)
         if number in self.keys or number in self.before:
             found = self.get(key, now)
@@ -41,7 +41,7 @@ class RefusedLately:
                 return found
         if now >= self._since + self._seconds or len(self.keys) >= REFUSED:
             self._rotate(now)
-        self.keys[number] = 0
+        self.keys[number] = retry_after
         return None
 
     def _rotate(self, now: float) -> None:

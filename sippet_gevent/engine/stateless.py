@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from random import random
 from typing import Any
 
 from ..errors import ParseError, TransportError
@@ -24,7 +25,7 @@ TAG_LENGTH = 20
 """Characters of the To tag of an answer without a transaction. Other tags of ours are shorter, so
 the hash that this tag is need not be computed for most ACKs."""
 
-_UNAVAILABLE = "SIP/2.0 503 Service Unavailable"
+_UNAVAILABLE = "SIP/2.0 503 Service Unavailable\r\nRetry-After: "
 _GONE = "SIP/2.0 481 Call/Transaction Does Not Exist"
 _ECHOED = frozenset(("Via", "From", "To", "Call-ID", "CSeq"))
 _ONE_EACH = {str}
@@ -85,7 +86,9 @@ class Stateless:
         """Answer a new request with 503 because of overload, and remember it. Only what the answer
         repeats is read (§8.2.6).
 
-        A request that was refused before the overload, with a Retry-After, gets the same one.
+        The 503 has a Retry-After although RFC 7339 §5.10.2 wants none for clients without overload
+        control. Those know no other sign (RFC 3261 §21.5.4), and a phone without it tries again at
+        once. A request that was refused before gets the same seconds again.
 
         Args:
             data: The request, outside a dialog.
@@ -121,12 +124,15 @@ class Stateless:
         except ParseError as error:
             counters.drop("bad_message", flow, now, detail=error)
             return
-        seconds = admission.lately.take(key, now)
-        if seconds is None:
+        least, most = layer.limits.retry_after
+        seconds = least + int(random() * (most - least + 1))
+        known = admission.lately.take(key, seconds, now)
+        if known is not None:
+            seconds = known
+        else:
             admission.refused[OVERLOAD] = admission.refused.get(OVERLOAD, 0) + 1
         counters.answered += 1
-        start = f"{_UNAVAILABLE}\r\nRetry-After: {seconds}" if seconds else _UNAVAILABLE
-        answer = echo(lines, _ECHOED, start, self._tag_of(fields))
+        answer = echo(lines, _ECHOED, f"{_UNAVAILABLE}{seconds}", self._tag_of(fields))
         try:
             layer.send(reply, answer)
         except TransportError as error:

@@ -146,10 +146,8 @@ class Limits:
     of a call, a dialog or a route of ours. A limit must never refuse the request that would free
     it."""
     retry_after: tuple[int, int] = (1, 10)
-    """The least and the most seconds of Retry-After in a 503 of a stack that drains, and in one to
-    a source that has its share. The value is random, so that clients do not all return at the same
-    time. A 503 for lack of time, memory or room has none, because clients would go on and off (RFC
-    7339 §5.10.2)."""
+    """The least and the most seconds of Retry-After in a 503. The value is random, so that clients
+    do not all return at the same time."""
     errors_per_second: float = 10.0
     """Answers to broken requests in a second to one source. If the source is forged, our answers
     must not flood it."""

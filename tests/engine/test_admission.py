@@ -230,7 +230,7 @@ def test_repeated_refused_invite_is_refused_again_when_there_is_room(sip, caller
     caller.send(invite)
     sip.advance(2)
     again = Caller(sip, caller).final(invite)
-    assert (again.status, again.to.tag) == (503, first.to.tag)
+    assert (again.status, again.to.tag, again.retry_after) == (503, first.to.tag, first.retry_after)
 
 
 def test_request_refused_at_a_limit_is_logged_with_its_call_id(sip, caller, caplog):
@@ -344,12 +344,12 @@ def test_options_is_served_while_more_forwarded_invites_ring_than_handlers(sip, 
 
 
 def test_invite_at_the_limit_of_forwarding_is_503_unlike_message(sip, caller, phone):
-    stack = sip.serve(proxy, limits=Limits(forwarding=2))
+    stack = sip.serve(proxy, limits=Limits(forwarding=2, retry_after=(7, 7)))
     callers = Caller(sip, caller)
     for _ in range(2):
         caller.ask("INVITE")
     refused = callers.final(caller.ask("INVITE"))
-    assert (refused.status, refused.retry_after) == (503, None)
+    assert (refused.status, refused.retry_after.seconds) == (503, 7)
     message = caller.ask("MESSAGE")
     phone.reply(phone.last("MESSAGE"), 200)
     assert callers.final(message).status == 200

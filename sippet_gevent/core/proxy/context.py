@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -117,11 +118,10 @@ class ResponseContext(Forwarding):
             )
         self.tx = tx
         self.stack = tx.stack
-        admission = self.stack.engine.admission
+        admission, limits = self.stack.engine.admission, self.stack.engine.limits
         if not admission.may_forward(tx.request._method, tx._belongs, tx.request.flow.remote[0]):
             admission.refuse("forwarding", tx.request)
-            # without Retry-After, as at other limits of the whole stack (RFC 7339 §5.10.2)
-            raise Reject(503)
+            raise Reject(503, retry_after=random.randint(*limits.retry_after))
         self._mark = loop_mark(tx.request, self.stack.engine.secret)
         if not record_route and tx.request._method != REGISTRATION:
             withdraw(tx.request)

@@ -237,7 +237,7 @@ class Dispatcher:
             call._receive_ack(ack)
             return True
         admission, bound = self._stack.engine.admission, self._stack.engine.amplification
-        serves = self.handles("ACK")
+        serves = (self.methods if self._is_bare else self).handles("ACK")
         if self._is_bare and not serves:
             return False  # such a core has made no route either
         host = ack.flow.remote[0]

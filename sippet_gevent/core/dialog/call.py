@@ -295,7 +295,8 @@ class Call(ABC):
 
         Args:
             media: The streams that we offer from now on, in place of all others.
-            body: The offer, in place of `media`.
+            body: The offer, in place of `media`. If it changes the session, but its o= line is not
+                that of our last description with a higher version, it gets that (RFC 3264 §8).
             timeout: Seconds to wait for the final response.
             headers: Header fields, by attribute name.
 

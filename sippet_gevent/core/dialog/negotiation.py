@@ -317,5 +317,25 @@ def following(description: bytes, last_sent: bytes) -> bytes:
     return description[: here.start()] + before[1] + version + before[3] + description[here.end() :]
 
 
+def continuing(description: bytes, last_sent: bytes) -> bytes:
+    """Return a description of the application's own as the peer may get it after our last one.
+
+    It stays as it is if its o= line is right: that of the last one, or with a higher version. Any
+    other o= line is that of following(). A peer need not look at a change whose version has not
+    gone up, and the rest of the line must stay (RFC 3264 §8).
+
+    Args:
+        description: The description to send.
+        last_sent: The description with the highest version that we have sent; b"" for none.
+    """
+    before, here = _ORIGIN.search(last_sent), _ORIGIN.search(description)
+    if before is None or here is None:
+        return description
+    is_higher = int(here[2]) > int(before[2])
+    if is_higher and before.group(1, 3) == here.group(1, 3):
+        return description
+    return following(description, last_sent)
+
+
 def _without_origin(description: bytes) -> list[bytes]:
     return [line for line in description.splitlines() if line[:2] != b"o="]

@@ -33,6 +33,7 @@ from .negotiation import (
     UPDATE_ACCEPTED,
     Means,
     Negotiation,
+    continuing,
     following,
     same_session,
 )
@@ -149,7 +150,7 @@ class OfferAnswer(Negotiation):
     def give(self, carrier: str, message: Message) -> Means:
         """Note a message that we are about to send. Raises TransactionStateError."""
         description = description_of(message)
-        if self.is_relayed and self.last_sent and description not in (b"", self.local):
+        if description and self.last_sent and description not in (self.local, self._made):
             described = self.continued(description)
             if described != description and description in message.body:
                 message.body = message.body.replace(description, described)
@@ -165,14 +166,16 @@ class OfferAnswer(Negotiation):
         return means
 
     def continued(self, description: bytes) -> bytes:
-        """Return a description of the other side of a bridge as our peer gets it.
+        """Return a description of the application, or of the other side of a bridge, as our peer
+        gets it.
 
-        What is agreed may be repeated. Anything else has the o= line that follows what we have sent
-        last; see following(). In other calls, the description is returned as it is.
+        What is agreed may be repeated. Anything else has an o= line that follows what we have sent
+        last; see following() for a bridge, and continuing() for an application.
         """
-        if not self.is_relayed or not description or description == self.local:
+        if not description or description == self.local:
             return description
-        return following(description, self.last_sent)
+        follow = following if self.is_relayed else continuing
+        return follow(description, self.last_sent)
 
     def take(self, carrier: str, message: Message) -> Means:
         """Note a response or an ACK of the peer. A body that cannot be read counts as none."""
@@ -297,7 +300,8 @@ class OfferAnswer(Negotiation):
         """Return a description that the application has decided on as bytes.
 
         An SDP gets the o= line that follows what we have sent last, because `sdp.answer()` makes a
-        new one unless it gets `previous`. Bytes and text stay as they are. Raises TypeError.
+        new one unless it gets `previous`. Bytes and text keep theirs unless it breaks a rule; see
+        continued(). Raises TypeError.
         """
         if isinstance(description, SDP):
             return following(bytes(description), self.last_sent)

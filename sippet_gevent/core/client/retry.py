@@ -6,7 +6,7 @@
 | Authentication | 401, 407 | credentials (§22.2, §22.3) |
 | Unsupported | 420, 415, 416 | no such extension, body part or URI scheme (§8.1.3.5) |
 | MinSE | 422 | a longer session interval (RFC 4028 §7.3) |
-| MinExpires | 423 | a longer duration (RFC 6665 §4.1.2.1) |
+| MinExpires | 423 | a longer duration (§10.2.8, RFC 6665 §4.1.2.1, RFC 3903 §4) |
 | Redirect | 3xx, and failures of the targets that it names | another Request-URI (§8.1.3.4) |
 
 A ClientTransaction asks them in this order, at one place. Each try is a new transaction in the same
@@ -52,6 +52,7 @@ class Retry:
         keyring: The credentials, if there are any.
         follow_redirects: True to follow 3xx.
         trust: The hosts that the call of this request was made for.
+        without: Rows of ALWAYS that the sender of the request does itself.
     """
 
     __slots__ = ("authentication", "number", "policies")
@@ -62,6 +63,7 @@ class Retry:
         *,
         follow_redirects: bool = False,
         trust: Trust | None = None,
+        without: tuple[type[Policy], ...] = (),
     ) -> None:
         self.number = 1
         """Number of the present try, without those for other next hops."""
@@ -69,7 +71,7 @@ class Retry:
         policies = list(FAIL_OVER)
         if self.authentication is not None:
             policies.append(self.authentication)
-        policies += [policy() for policy in ALWAYS]
+        policies += [policy() for policy in ALWAYS if policy not in without]
         if follow_redirects:
             policies.append(Redirect())
         self.policies: tuple[Policy, ...] = tuple(policies)

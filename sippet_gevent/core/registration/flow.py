@@ -33,6 +33,7 @@ from ...runtime.watch import Watch
 from ...transport.base import Address, Flow
 from ...transport.listener_choice import Wanted
 from ..auth.credentials import Keyring
+from ..client.min_expires import MinExpires
 from ..client.retry import Retry
 from ..client.targets import NextHop
 from ..client.transaction import ClientTransaction
@@ -245,7 +246,10 @@ class FlowRegistration:
                 user=tx,
                 listener=self._owner.listener,
                 record_route=self if given is None else None,
-                retry=Retry(self._stack.keyring if keyring is None else keyring),
+                # _learn() takes a 423, because later REGISTERs ask for that time, too
+                retry=Retry(
+                    self._stack.keyring if keyring is None else keyring, without=(MinExpires,)
+                ),
             )
             self._bound = True
         except SIPError as error:

@@ -13,8 +13,8 @@ from tests.core.auth.gate import Gate
 URI = "sip:bob@10.0.0.1"
 
 
-class MinExpires(Policy):
-    """Asks for a longer time, as a REGISTER does after a 423."""
+class Longer(Policy):
+    """Asks for a longer time after a 423, whatever the method."""
 
     statuses = frozenset((423,))
 
@@ -26,10 +26,10 @@ class MinExpires(Policy):
 
 @pytest.fixture
 def min_expires(monkeypatch):
-    monkeypatch.setattr(retry, "ALWAYS", (*retry.ALWAYS, MinExpires))
+    monkeypatch.setattr(retry, "ALWAYS", (*retry.ALWAYS, Longer))
     from sippet_gevent.core.client import transaction
 
-    monkeypatch.setattr(transaction, "RETRIED", retry.RETRIED | MinExpires.statuses)
+    monkeypatch.setattr(transaction, "RETRIED", retry.RETRIED | Longer.statuses)
 
 
 @pytest.mark.rfc("3261 8.1.3.5")
@@ -41,7 +41,7 @@ def test_policy_of_ones_own_is_one_row(sip, min_expires):
         return 200 if request.expires >= 60 else request.response(423, min_expires=60)
 
     sip.stack(core, host="10.0.0.1")
-    assert sip.run(sip.client.request, "REGISTER", URI, expires=10).status == 200
+    assert sip.run(sip.client.request, "OPTIONS", URI, expires=10).status == 200
     assert [(r.expires, r.cseq.number) for r in seen] == [(10, 1), (60, 2)]
     assert seen[0].call_id == seen[1].call_id
 
@@ -62,7 +62,7 @@ def test_policies_follow_each_other(sip, min_expires):
     client = sip.client
     answer = sip.run(
         client.request,
-        "REGISTER",
+        "OPTIONS",
         URI,
         expires=10,
         require=("timer",),
@@ -158,3 +158,58 @@ def test_middleware_sees_a_request_once(sip):
     assert sip.run(client.request, "OPTIONS", URI, credentials=mine).status == 200
     assert len(noted) == 1
     assert [request.headers["X-Number"] for request in gate.requests] == ["0", "0"]
+
+
+# ---- 423, RFC 3261 §10.2.8
+
+
+def asking(sip, method="REGISTER", least=60, **headers):
+    """Send a request to a server that wants longer durations; return its requests and the status."""
+    seen = []
+
+    def core(request, tx):
+        seen.append(request)
+        return request.response(423, min_expires=least) if len(seen) == 1 else 200
+
+    sip.stack(core, host="10.0.0.1")
+    return seen, sip.run(sip.client.request, method, URI, **headers).status
+
+
+@pytest.mark.rfc("3261 10.2.8", "6665 4.1.2.1", "3903 4")
+@pytest.mark.parametrize("method", ["REGISTER", "SUBSCRIBE", "PUBLISH"])
+def test_request_that_gets_423_asks_for_the_least_duration(sip, method):
+    seen, status = asking(sip, method, expires=10, event="presence")
+    assert (status, [request.expires for request in seen]) == (200, [10, 60])
+
+
+@pytest.mark.rfc("3261 10.2.8")
+def test_register_without_a_duration_that_gets_423_names_the_least_one(sip):
+    seen, status = asking(sip, contact="<sip:bob@10.0.0.9>")
+    assert (status, [request.expires for request in seen]) == (200, [None, 60])
+
+
+@pytest.mark.rfc("3261 10.2.8")
+def test_each_contact_of_a_register_that_gets_423_asks_for_the_least_duration(sip):
+    seen, status = asking(
+        sip,
+        contact="<sip:a@10.0.0.9>;expires=10, <sip:b@10.0.0.9>;expires=0, <sip:c@10.0.0.9>;expires=90",
+    )
+    assert status == 200
+    assert [contact.parameters["expires"] for contact in seen[1].contact] == ["60", "0", "90"]
+    assert seen[1].expires is None
+
+
+@pytest.mark.rfc("3261 10.2.8")
+@pytest.mark.parametrize(
+    ("least", "headers"),
+    [
+        (60, {"expires": 60}),
+        (60, {"expires": 0, "contact": "*"}),
+        (60, {"contact": "<sip:a@10.0.0.9>;expires=0"}),
+        (24 * 3600 + 1, {"expires": 60}),
+        (None, {"expires": 60}),
+    ],
+)
+def test_register_that_gets_423_without_reason_is_not_repeated(sip, least, headers):
+    seen, status = asking(sip, least=least, **headers)
+    assert (status, len(seen)) == (423, 1)

@@ -319,6 +319,9 @@ class ServedRequest(Protocol):
     def check_required(self) -> None:
         """Refuse a request that requires an unknown extension. Raises Reject."""
 
+    def keep_contact(self, contact: str) -> None:
+        """Have later responses say this Contact."""
+
     def _finish(self, status: int, response: Response) -> None:
         """Send the final response."""
 

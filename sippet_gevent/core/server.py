@@ -23,7 +23,7 @@ from ..errors import (
     TransportError,
 )
 from ..message.message import Request, Response
-from ..message.scan import Line
+from ..message.scan import USUAL, Line
 from ..message.sdp import MediaStream
 from ..observe.log_values import Plain
 from ..transaction.fsm import SENT
@@ -574,6 +574,11 @@ class ServerTransaction(Handler):
                 self.call._responding(request, response)
                 self._finish(status, response)
                 self.call._refreshed(request, response, by_us=True)
+
+    def keep_contact(self, contact: str) -> None:
+        """Have later responses say this Contact, as an UPDATE within the call has said (RFC 3311
+        §5.1)."""
+        self._contact = self.transaction.flow, ("Contact", USUAL, contact)
 
     def _lacks_offer(self, response: Response) -> bool:
         """True for a response of 101 to 199 that must be reliable, because the INVITE requires

@@ -112,6 +112,8 @@ class InviteSession(EndingCall):
             self._forget(by_us=True)
         elif method in GLARING:
             self.offers.give(method, request)
+            if is_update and "contact" in headers:
+                self._keep_contact(request)
         tx: ClientTransaction
         if is_invite:
             tx = self._reinvite = Reinvite(self, request)
@@ -304,9 +306,19 @@ class InviteSession(EndingCall):
             rule = self.rules[place]
             if rule is not None:
                 rule.responding(request, response)
+        if method == "UPDATE" and "Contact" in fields:
+            self._keep_contact(response)  # the core's own: the stack writes its own later
         if response.status >= 200 or response.body:
             carrier = carrier_of(response) if method == "INVITE" else UPDATE_ACCEPTED
             self.offers.give(carrier, response)
+
+    def _keep_contact(self, update: Request | Response) -> None:
+        """Have the 2xx to the peer's first INVITE say the Contact of our UPDATE, or of our response
+        to one (RFC 3311 §5.1)."""
+        invite = None if self.is_confirmed else self.served_invite
+        text = update.headers.get("Contact")
+        if invite is not None and text is not None:
+            invite.keep_contact(text)
 
     def _refreshed(self, update: Request, response: Response, *, by_us: bool) -> None:
         """Take the target of an UPDATE, ours or the peer's, that was accepted (RFC 3311 §5)."""

@@ -261,6 +261,12 @@ class Negotiation:
         return 491 if ours else 500
 
     @property
+    def takes_prack(self) -> bool:
+        """True when a PRACK of the peer may carry a description: an answer, or an offer."""
+        key = self.state, PRACK, True
+        return key in _TABLE or key in _RECEIVED
+
+    @property
     def may_offer(self) -> bool:
         """True when an INVITE or UPDATE of ours may carry an offer (RFC 3264 §4)."""
         return self.state == QUIET

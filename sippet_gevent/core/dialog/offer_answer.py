@@ -6,6 +6,7 @@ It knows which messages carry offers and answers (negotiation.py), and what to o
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -205,6 +206,22 @@ class OfferAnswer(Negotiation):
         self._pending = request if self.state != before else None
         if request.method == INVITE:
             self._invite = request
+
+    def check_prack(self, prack: Request) -> None:
+        """Refuse a PRACK whose offer would be a second one (RFC 3264 §4, RFC 6337 §2.2).
+
+        One that only repeats the offer which waits is no offer (RFC 6337 §2.4).
+
+        Raises:
+            Reject: 491 if our offer waits, or 500 with Retry-After if the peer's does.
+            ParseError: The body cannot be read.
+        """
+        status = None if self.takes_prack else self.refusal(PRACK, has_description=True)
+        if status is None or same_session(description_of(prack) or self.offer, self.offer):
+            return
+        if status == 500:
+            raise Reject(500, retry_after=random.randint(0, 10))
+        raise Reject(status)
 
     def lose(self, request: Request) -> None:
         """Note that a request of the peer was refused, unless it was refused before it was

@@ -118,6 +118,8 @@ class Reliable(Rule):
         found.stop()
         offers = self.session.offers
         try:
+            if request.body:
+                offers.check_prack(request)
             offers.take_request(request)  # the answer to our offer, or a further offer (§5)
             answer = offers.response_to(request)
         finally:

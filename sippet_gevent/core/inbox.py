@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -49,15 +48,15 @@ class Inbox(Generic[Event]):
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        # most wait for something else than an item, and an empty deque takes 760 bytes
-        self._items: deque[Event] | tuple[()] = ()
+        # few items wait at the same time, and a deque would take 760 bytes for as long as a call
+        self._items: list[Event] | tuple[()] = ()
         self._waiters: list[Any] = []
 
     def put(self, item: Event) -> None:
         """Add an event and wake the waiting greenlets."""
         items = self._items
         if isinstance(items, tuple):
-            items = self._items = deque()
+            items = self._items = []
         items.append(item)
         self.wake()
 
@@ -74,8 +73,12 @@ class Inbox(Generic[Event]):
     def get(self) -> Event:
         """Return the oldest event, waiting for one. Raises Cancelled."""
         self.wait(self.__len__)
-        assert isinstance(self._items, deque)  # because it has an item
-        return self._items.popleft()
+        items = self._items
+        assert isinstance(items, list)  # because it has an item
+        item = items.pop(0)
+        if not items:
+            self._items = ()
+        return item
 
     def wait(self, ready: Callable[[], object], timeout: float | None = None) -> bool:
         """Wait until `ready()` is true; wake() has it called again.

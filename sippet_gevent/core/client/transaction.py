@@ -437,6 +437,9 @@ class ClientTransaction(Tries):
         if self._calls:
             self._end_early("answered elsewhere")  # 64*T1 after the first 2xx (§13.2.2.4)
         self._unwatch()
+        call = self.call
+        if call is not None and call.is_confirmed:
+            call._transaction_ended(self)
 
     def expire(self, now: float) -> None:
         """End the wait: timer C has fired, or 64*T1 have passed since a CANCEL (§9.1)."""

@@ -602,6 +602,9 @@ class Call(ABC):
     def _acknowledge(self, invite: Request) -> None: ...
 
     @abstractmethod
+    def _transaction_ended(self, tx: object) -> None: ...
+
+    @abstractmethod
     def _core_returned(self) -> None: ...
 
     @abstractmethod

@@ -180,6 +180,16 @@ class InviteSession(EndingCall):
         if self._failure is not None:
             raise self._failure
 
+    def _transaction_ended(self, tx: object) -> None:
+        """Let go of an INVITE or UPDATE of ours whose transaction has ended, and of its ACK.
+
+        A call may last for hours, and a 2xx that is repeated after 64*T1 gets no ACK.
+        """
+        if self._update is tx:
+            self._update = None
+        elif self._reinvite is tx:
+            self._reinvite = self.dialog.last_ack = None
+
     def _receive_ack(self, ack: Request) -> None:
         """Take the ACK to our last 2xx. An earlier one is ignored."""
         if self._answer is not None and self._answer.number == ack.mandatory.cseq:

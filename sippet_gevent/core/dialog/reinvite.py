@@ -34,6 +34,9 @@ class Reinviting(Protocol):
     def _undone(self) -> None:
         """Note that a refusal has undone changes which both sides had made."""
 
+    def _transaction_ended(self, tx: object) -> None:
+        """Let go of a transaction that has ended."""
+
     def _unawaited(self, method: str, outcome: Response | None) -> None:
         """Take the refusal of a request that no greenlet waits for any more, None for a timeout."""
 
@@ -65,6 +68,7 @@ class Modification(ClientTransaction):
         super().ended()
         if self._ended and not self._is_settled:  # it was given up before it left
             self._settle(None)
+        self._within._transaction_ended(self)
 
     def _settle(self, response: Response | None) -> None:
         """Tell the session of the final response, once; None if the request has failed."""

@@ -244,14 +244,16 @@ class Names:
                 §12.1.1, RFC 5630 §5.1.1.1). Only for a flow over TLS.
         """
         host, port = self.sent_by(flow)
-        if secure and flow.transport.secure:
-            return NameAddr(URI("sips", None, host, port))
         name = flow.transport.name.lower()
         name = "ws" if name == "wss" else name  # URIs have no transport "wss" (RFC 7118 §5.2)
+        is_sips = secure and flow.transport.secure
+        # TLS is what a sips URI means without a transport, but not a WebSocket
         parameters = (
-            NO_URI_PARAMETERS if name == "udp" else URIParameters.parse(f"transport={name}")
+            NO_URI_PARAMETERS
+            if name == "udp" or (is_sips and name == "tls")
+            else URIParameters.parse(f"transport={name}")
         )
-        return NameAddr(URI("sip", None, host, port, parameters))
+        return NameAddr(URI("sips" if is_sips else "sip", None, host, port, parameters))
 
     def contact_line(self, flow: Flow, secure: bool) -> Line:
         """Return contact() as a header line. Most calls have the same few, so they are kept."""

@@ -314,6 +314,21 @@ def test_two_stacks_talk_over_wss(stacks, tls):
     assert seen[0].contact[0].uri.is_secure
 
 
+@pytest.mark.rfc("7118 5.2")
+def test_sips_contact_of_a_websocket_names_it_so_that_a_later_request_finds_the_way(stacks, tls):
+    """A request in a call went to TLS on the port of the WebSocket, when the connection had ended."""
+    server, client = stacks("wss:127.0.0.1:0", tls=tls), stacks("wss:127.0.0.1:0", tls=tls)
+    calls = []
+    server.on("INVITE")(lambda request, tx: calls.append(tx.accept(body=b"answer")))
+    call = client.invite(server.uri, body=b"offer")
+    port = server.ws.local[1]
+    assert str(call.dialog.remote_target) == f"sips:127.0.0.1:{port};transport=ws"
+    for flow in list(client.ws.flows):
+        flow.close()
+    assert call.request("OPTIONS").status == 200
+    call.hangup()
+
+
 def test_browser_comes_over_tls(stacks, browse, tls, authority):  # noqa: F811
     stack = stacks("wss:127.0.0.1:0", tls=tls)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -33,6 +33,7 @@ TITLES = {
     "3841": "caller preferences",
     "3891": "Replaces",
     "3892": "Referred-By",
+    "3903": "Event State Publication",
     "3911": "Join",
     "3966": "tel URIs",
     "4007": "IPv6 scoped addresses",

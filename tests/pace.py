@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 TEXT = "m=audio 49170 RTP/AVP 0 8 97\r\n" * 200
 
@@ -25,3 +26,14 @@ def work() -> float:
 def slowness() -> float:
     """Return how many times slower than at rest this machine is now, 1.0 at least. A neighbour may take half of it."""
     return max(1.0, min(work() for _ in range(3)) / AT_REST)
+
+
+def is_within(bound: float, took: Callable[[], float], times: int = 6) -> bool:
+    """Return True if one of several runs has taken no more CPU seconds than this machine needs for a bound.
+
+    Args:
+        bound: The seconds for the machine at rest.
+        took: Does the work, and returns the seconds of CPU it has taken.
+        times: The most runs. A neighbour slows some of them down, and work that is too much all of them.
+    """
+    return any((seconds := took()) <= bound or seconds <= bound * slowness() for _ in range(times))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import os
+import signal
 import socket
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.conditions import PATIENCE
 from tests.ports import free_port
 
 pytest_plugins = ["tests.programs"]
@@ -22,7 +25,7 @@ GOAL = float(os.environ.get("LOAD", "0"))
 
 def wait_until_taken(port, transport="udp"):
     """Wait until a program listens on a port of this host."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while f"0100007F:{port:04X} 00000000:0000 " not in Path(f"/proc/net/{transport}").read_text():
         assert time.monotonic() < deadline, f"nothing listens on {port}"
         time.sleep(0.01)
@@ -30,6 +33,9 @@ def wait_until_taken(port, transport="udp"):
 
 BAD = ("FailedCall", "OutOfCallMsgs", "DeadCallMsgs", "FatalErrors")
 """SIPp's counters that must be 0: calls that went wrong, and messages that belong to none or to one that has ended."""
+
+BAD_BESIDE_OTHERS = ("FailedCall", "OutOfCallMsgs", "FatalErrors") if not GOAL else BAD
+"""Where other tests take the processor, SIPp repeats a BYE, and counts the second 200 as a message of a dead call."""
 
 SHOWN = (
     "SuccessfulCall",
@@ -41,10 +47,19 @@ SHOWN = (
 )
 
 
+def media_port():
+    """Return the port of the audio of a SIPp, whose video has the next but one.
+
+    Without it each looks for two from 6000 on, and gives up after 100 that others have taken.
+    """
+    return free_port(count=3)
+
+
 class SIPp:
     """A running SIPp."""
 
-    def __init__(self, run, folder, arguments, port):
+    def __init__(self, run, folder, arguments, port, calls):
+        self.calls = calls
         self.statistics = folder / f"{port}.{time.monotonic_ns()}.csv"
         self.errors = self.statistics.with_suffix(".err")
         traces = (
@@ -58,8 +73,9 @@ class SIPp:
             self.errors,
         )
         self.program = run(
-            "sipp", *arguments, "-i", "127.0.0.1", "-bind_local", "-p", port, "-nostdin", *traces
-        )
+            "sipp", "-m", calls, *arguments, "-i", "127.0.0.1", "-bind_local", "-p", port, "-nostdin", *traces,
+            "-mp", media_port(),
+        )  # fmt: skip
 
     @property
     def counts(self):
@@ -72,8 +88,13 @@ class SIPp:
             if name and name.endswith("(C)")
         }
 
-    def wait_for_success(self, calls, seconds=20.0, bad=BAD):
-        """Wait for its end; every call must have gone as its scenario says, and the `bad` counters must be 0."""
+    def wait_for_success(self, calls, seconds=PATIENCE, bad=BAD):
+        """Wait for its end; every call must have gone as its scenario says, and the `bad` counters must be 0.
+
+        With fewer calls than it has been started for, it need not wait for the others.
+        """
+        if calls < self.calls:
+            self.program.signal(signal.SIGUSR1)
         code = self.program.wait(seconds)
         errors = self.errors.read_text("utf-8", "replace") if self.errors.exists() else ""
         counts = self.counts
@@ -81,6 +102,18 @@ class SIPp:
         assert code == 0, errors
         assert int(counts["SuccessfulCall"]) == calls
         assert {name: counts[name] for name in bad} == dict.fromkeys(bad, "0"), errors
+
+
+def refused_by(server, calls):
+    """Return how many of these calls a server has refused because the machine is busy.
+
+    With more than half of them a test proves too little. None must be refused at a goal.
+    """
+    refused = ast.literal_eval(server.stats().get("refused", "{}"))
+    print("refused:", refused)
+    assert refused.keys() <= {"overload"}
+    assert sum(refused.values()) <= (0 if GOAL else calls / 2)
+    return sum(refused.values())
 
 
 @pytest.fixture
@@ -99,8 +132,9 @@ def sipp(need, run, tmp_path):
         program = SIPp(
             run,
             tmp_path,
-            [*which, *where, *how, "-m", calls, *arguments],
+            [*which, *where, *how, *arguments],
             port or free_port(),
+            calls,
         )
         if not to:
             wait_until_taken(port, transport)
@@ -149,10 +183,13 @@ def test_sipp_calls_a_core_that_answers(sipp, serve):
     rate, seconds = (500, GOAL) if GOAL else (100, 3)
     server = serve(f"{HERE / 'cores.py'}:answering")
     calls = int(rate * seconds)
-    sipp("uac", "-r", rate, to=server.uri, calls=calls).wait_for_success(calls, 20 + seconds)
+    caller = sipp("caller", "-s", "bob", "-d", 0, "-r", rate, to=server.uri, calls=calls)
+    caller.wait_for_success(calls, PATIENCE + seconds, bad=BAD_BESIDE_OTHERS)
+    refused = refused_by(server, calls)
     stats = server.wait_until_empty(60)
-    assert stats["delivered"] + stats.get("absorbed", 0) == stats["received"]
-    assert stats["delivered"] == 3 * calls
+    assert stats["delivered"] == 3 * (calls - refused)
+    handled = stats["delivered"] + stats.get("absorbed", 0) + stats.get("answered", 0)
+    assert handled == stats["received"]
 
 
 # ---- two phones and the proxy between them
@@ -165,17 +202,17 @@ def test_sipp_users_call_each_other_through_the_default_server(sipp, serve, regi
     bob = register("bob", server)
     calls = int(rate * seconds)
     callee = sipp("callee", port=bob, calls=calls)
-    sipp("caller", "-s", "bob", "-d", 200, "-r", rate, to=server.uri, calls=calls).wait_for_success(
-        calls, 20 + seconds
-    )
-    callee.wait_for_success(calls)
+    caller = sipp("caller", "-s", "bob", "-d", 200, "-r", rate, to=server.uri, calls=calls)
+    caller.wait_for_success(calls, PATIENCE + seconds, bad=BAD_BESIDE_OTHERS)
+    callee.wait_for_success(calls - refused_by(server, calls), bad=BAD_BESIDE_OTHERS)
 
 
 def test_no_transaction_is_left_when_calls_have_gone_through_the_proxy(sipp, serve, register):
     server = serve(f"{HERE / 'cores.py'}:proxy")
     callee = sipp("callee", port=register("bob", server), calls=20)
-    sipp("caller", "-s", "bob", "-d", 10, "-r", 20, to=server.uri, calls=20).wait_for_success(20)
-    callee.wait_for_success(20)
+    caller = sipp("caller", "-s", "bob", "-d", 10, "-r", 20, to=server.uri, calls=20)
+    caller.wait_for_success(20, bad=BAD_BESIDE_OTHERS)
+    callee.wait_for_success(20 - refused_by(server, 20), bad=BAD_BESIDE_OTHERS)
     server.wait_until_empty()
 
 

@@ -13,7 +13,7 @@ from tests.conformance.corpus import FOLDER, require
 
 from ..ports import free_port
 from ..programs import Program, Server
-from .test_sipp import wait_until_taken
+from .test_sipp import media_port, wait_until_taken
 
 pytest_plugins = ["tests.programs"]
 

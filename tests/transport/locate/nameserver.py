@@ -11,7 +11,6 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 import gevent
-from gevent import socket
 from gevent.server import DatagramServer, StreamServer
 
 from ...ports import free_port
@@ -114,6 +113,4 @@ class NameServer:
 
 def dead_address():
     """Return the address of a closed UDP port."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.bind(("127.0.0.1", 0))
-        return udp.getsockname()
+    return "127.0.0.1", free_port()

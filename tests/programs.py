@@ -18,8 +18,7 @@ import pytest
 
 import sippet_gevent
 
-PATIENCE = 20
-"""Seconds within which a program must do what is expected of it; most take milliseconds, a busy machine a few."""
+from .conditions import PATIENCE
 
 HERE = {"PYTHONPATH": str(Path(sippet_gevent.__file__).parent.parent), "PYTHONUNBUFFERED": "1"}
 """Environment in which a program finds the package that the tests have found, wherever it runs."""
@@ -154,6 +153,12 @@ class Server(Program):
             if "=" in item
         )
         return {name: int(value) if value.isdigit() else value for name, _, value in items}
+
+    @property
+    def problems(self):
+        """Its warnings and errors, but for those that say that the machine gives it too little time."""
+        lines = re.findall(r"(?m)^\S+ \S+ (?:WARNING|ERROR|CRITICAL) .*$", self.text)
+        return [line for line in lines if not re.search(r": (loop blocked|overload \w+): ", line)]
 
     def wait_until_empty(self, seconds=PATIENCE):
         """Wait until no transaction, call or core is left; return the counters."""

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import textwrap
 import time
+from itertools import groupby
 
 import pytest
 
@@ -238,7 +239,8 @@ def test_verbose_draws_a_ladder_between_ports_of_one_host(sippet, callee):
     head, *ladder = ended.stdout[ended.stdout.index("ended by us") :].splitlines()[1:]
     assert f"127.0.0.1:{server.port}" in head
     named = [re.sub(r"[^A-Za-z0-9 ]", "", line.split("|")[1]).split()[0] for line in ladder]
-    assert [name for name in named if name != "100"] == [
+    # a busy machine may send one twice
+    assert [name for name, _ in groupby(name for name in named if name != "100")] == [
         "INVITE",
         "180",
         "200",

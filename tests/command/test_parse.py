@@ -14,12 +14,10 @@ import time
 import pytest
 
 from sippet_gevent.command.report import Place, report
+from tests.conditions import PATIENCE
 from tests.conformance.corpus import OPTIONS, message
 
 pytest_plugins = ["tests.programs"]
-
-PATIENCE = 20
-"""Seconds within which the command must react. Most tests need a tenth of a second."""
 
 BROKEN = message("CSeq: tea OPTIONS")
 KEYS = """file number offset time transport source destination bytes kind start_line method uri status reason headers body

@@ -18,6 +18,7 @@ from sippet_gevent.command.reload import Reloader
 from sippet_gevent.command.settings import Settings, TrunkSettings
 from sippet_gevent.command.terminal import Mistake
 from sippet_gevent.command.trunk_settings import OfficeTrunks
+from tests.conditions import until
 
 LISTEN = '[[listen]]\naddress = "udp:127.0.0.1:0"\n'
 OFFICE = f'domains = ["office.example"]\nusers = {{ alice = "secret" }}\n{LISTEN}'
@@ -84,9 +85,7 @@ def test_signal_before_the_stack_runs_reloads_once_it_runs(serve):
         assert not reloader.reload()
         assert office.settings.bans_failures == 10
         reloader.begin()
-        with gevent.Timeout(20):
-            while office.settings.bans_failures != 4:
-                gevent.sleep(0.01)
+        until(lambda: office.settings.bans_failures == 4)
     assert kept == {signal.SIGUSR1}
 
 

@@ -27,13 +27,11 @@ from sippet_gevent.message.iana import METHODS
 from sippet_gevent.message.message import Request, Response
 from sippet_gevent.message.parser import parse
 from sippet_gevent.transport.datagram.udp import UDPFlow
+from tests.conditions import PATIENCE
 from tests.conformance import corpus
 from tests.conformance.test_corpus import DISPUTED, outcome
 
 corpus.require()
-
-PATIENCE = 30
-"""Seconds to wait for an answer: it takes milliseconds, or a few seconds byte by byte on a busy machine."""
 
 SAMPLE = 20
 """Rows of each set in a default run, evenly spread; sometimes a few more."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gevent
 import pytest
 from gevent import socket
 
 from sippet_gevent import Stack
 from sippet_gevent.transport.memory import MemoryTransport
+from tests.conditions import until
 
 from ..core.b2bua.engine import Engine
 from .blocks import block, on_free_ports
@@ -93,9 +93,7 @@ def test_rtpengine_block_relays_the_media_of_a_call():
             uri = f"sip:bob@{server.addresses[0].removeprefix('udp:')}"
             with caller.invite(uri, body=b"v=0 caller", timeout=10) as call:
                 assert call.remote_body == b"v=0 callee relayed for caller"
-            with gevent.Timeout(10):
-                while engine.names != ["offer", "answer", "delete"]:
-                    gevent.sleep(0.01)
+            until(lambda: engine.names == ["offer", "answer", "delete"])
     assert bodies == [b"v=0 caller relayed for callee"]
 
 

@@ -17,6 +17,7 @@ from sippet_gevent.message.framer import Framer
 from sippet_gevent.message.parser import parse
 from sippet_gevent.observe.counters import REASONS
 from sippet_gevent.testing import strategies
+from tests.conditions import until
 
 from ..transport.datagram.test_udp import options
 
@@ -377,9 +378,7 @@ def test_ready_made_filter_tells_the_same_numbers_as_the_stack(peer, caplog):
     for _ in range(4):
         asked.send()
     assert [asked.answered(), asked.answered()] == ["2", "3"]
-    with gevent.Timeout(5):
-        while asked.stack.stats()["received"] < 5:
-            gevent.sleep(0.001)
+    until(lambda: asked.stack.stats()["received"] >= 5)
     assert asked.stack.stats()["dropped"] == sieve.refused == {"scanner": 1, "rate_limited": 2}
     assert "rate=0.001 burst=3" in caplog.text
 

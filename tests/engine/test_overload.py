@@ -27,6 +27,7 @@ from sippet_gevent.engine.thinning import FIRST
 from sippet_gevent.engine.time_share import LEAST_COST
 from sippet_gevent.testing import SERVER
 from sippet_gevent.transport.memory import MemoryTransport
+from tests.conditions import until
 
 from ..core.wire import Peer
 
@@ -981,9 +982,7 @@ def test_datagrams_dropped_by_the_kernel_are_counted_with_one_line(caplog):
                 gevent.sleep(0.01)
             for _ in range(8):  # the kernel tells with the datagrams behind them
                 sock.sendto(b"\r\n\r\n", transport.local)
-        with gevent.Timeout(30):
-            while stack.stats()["dropped"].get("keepalive", 0) < 8:
-                gevent.sleep(0.01)
+        until(lambda: stack.stats()["dropped"].get("keepalive", 0) >= 8)
         drops = stack.stats()["kernel_drops"]
         assert drops > 100
         assert drops + stack.stats()["received"] <= 608
@@ -1007,9 +1006,7 @@ def test_wait_in_the_kernel_is_measured(monkeypatch):
         end = time.monotonic() + 0.12
         while time.monotonic() < end:
             pass  # the loop is blocked
-        with gevent.Timeout(30):
-            while not waits:
-                gevent.sleep(0.01)
+        until(lambda: waits)
     assert len(waits) == 1
     assert waits[0] >= 0.12
 

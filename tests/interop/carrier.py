@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from pathlib import Path
 
 import gevent
 
 from sippet_gevent import SIPError, Stack
+from tests.conditions import PATIENCE, until
 from tests.ports import free_port
 
 KAMAILIO = shutil.which("kamailio") or "/usr/sbin/kamailio"
 CONFIGURATION = Path(__file__).with_name("kamailio_carrier.cfg")
-PATIENCE = 20
 
 
 class Carrier:
@@ -42,7 +43,7 @@ class Carrier:
         with Stack("udp:127.0.0.1:0") as stack, gevent.Timeout(PATIENCE):
             while True:  # until it answers
                 with contextlib.suppress(SIPError):
-                    if stack.request("OPTIONS", self.uri, timeout=0.3).status == 200:
+                    if stack.request("OPTIONS", self.uri, timeout=2).status == 200:
                         return
                 assert self.program.process.poll() is None, self.program.text
                 gevent.sleep(0.1)
@@ -62,12 +63,10 @@ class Carrier:
         for pid in (main, *map(int, children)):
             os.kill(pid, number)
 
+    def authenticated(self, method):
+        """Return CSeq and Call-ID of the requests that had the password. What was sent again counts once."""
+        return set(re.findall(rf"authenticated {method} (\d+ \S+)", self.log))
+
     @property
     def log(self):
         return "".join([*self.logs, self.program.text])
-
-
-def until(condition):
-    with gevent.Timeout(PATIENCE):
-        while not condition():
-            gevent.sleep(0.02)

@@ -15,14 +15,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.conditions import PATIENCE
+
 from .test_sipp import HERE, refused, register, sipp
 
 pytest_plugins = ["tests.programs"]
 
 PAGE = HERE / "browser"
-
-PATIENCE = 30
-"""Seconds to wait for what a browser usually does in one."""
 
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -182,7 +181,6 @@ def browse(run, site, server, tmp_path):
     return start
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.rfc("7118 8")
 def test_browser_calls_a_phone_and_is_called_and_reloads(browse, server, sipp, register, refused):
     alice = browse("alice")
@@ -206,7 +204,6 @@ def test_browser_calls_a_phone_and_is_called_and_reloads(browse, server, sipp, r
     caller.program.stop()
 
 
-@pytest.mark.timeout(120)
 def test_browsers_write_to_each_other_and_call_each_other(browse, server):
     alice, bob = browse("alice"), browse("bob")
     alice.command("write", uri=bob.uri, text="Grüße")
@@ -219,7 +216,6 @@ def test_browsers_write_to_each_other_and_call_each_other(browse, server):
     server.wait_until_empty()
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.rfc("3261 19.1.1", "3261 10.3")
 def test_browsers_without_a_port_call_each_other_through_wss_alone(run, serve, pem, site, tmp_path):
     certificate = pem("127.0.0.1")
@@ -240,7 +236,6 @@ def test_browsers_without_a_port_call_each_other_through_wss_alone(run, serve, p
         browsers[callee].wait_for("ended", originator="local")
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.rfc("6455 10.2")
 def test_page_of_another_origin_is_refused(run, script, server, tmp_path):
     other = Site(script)

@@ -26,7 +26,6 @@ stack.tap(tell)
 """
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.rfc("7118 8")
 def test_page_of_the_lesson_calls_another_one(need, run, serve, script, tmp_path):
     need("chromium")

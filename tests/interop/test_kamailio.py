@@ -12,6 +12,7 @@ import pytest
 from gevent import socket
 
 from sippet_gevent import Stack, forward
+from tests.conditions import PATIENCE, until
 from tests.ports import free_port
 
 pytest_plugins = ["tests.programs"]
@@ -21,7 +22,6 @@ pytestmark = pytest.mark.skipif(
     KAMAILIO is None and os.environ.get("CI") != "true", reason="kamailio is not installed"
 )
 
-PATIENCE = 10
 CONFIGURATION = Path(__file__).with_name("kamailio_registrar.cfg")
 
 
@@ -50,7 +50,7 @@ def registrar(run, tmp_path):
         while True:  # until it answers
             with contextlib.suppress(Exception):
                 if (
-                    stack.request("OPTIONS", f"sip:nobody@127.0.0.1:{port}", timeout=0.3).status
+                    stack.request("OPTIONS", f"sip:nobody@127.0.0.1:{port}", timeout=2).status
                     == 404
                 ):
                     return port
@@ -100,7 +100,5 @@ def test_call_through_kamailio_reaches_a_phone_behind_our_edge_proxy(registrar, 
             f"sip:bob@127.0.0.1:{registrar}", body="v=0\r\n", timeout=PATIENCE
         ) as call:
             assert call.request("INFO", timeout=PATIENCE).status == 200
-        with gevent.Timeout(PATIENCE):
-            while bob.stats()["calls"]:
-                gevent.sleep(0.01)
+        until(lambda: not bob.stats()["calls"])
         assert seen == ["INVITE", "INFO"]

@@ -110,7 +110,6 @@ def frozen(carrier, seconds):
     return down
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.rfc("5626 4.5")
 @pytest.mark.parametrize("failure", [restarted, frozen])
 def test_accounts_register_again_after_an_outage_without_a_burst(carrier, failure):

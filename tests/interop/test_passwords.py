@@ -48,7 +48,6 @@ def office(serve, tmp_path, pem):
     return start
 
 
-@pytest.mark.timeout(90)
 @pytest.mark.rfc("3261 22.2")
 @pytest.mark.rfc("8760 2.3")
 @pytest.mark.parametrize("transport", ["udp", "tls"])
@@ -71,7 +70,6 @@ def test_pjsip_registers_and_calls_with_a_password(pjsip, office, transport):
     assert "authentication failed" not in server.text
 
 
-@pytest.mark.timeout(90)
 @pytest.mark.rfc("3261 22.2")
 @pytest.mark.parametrize("transport", ["udp", "tls"])
 def test_baresip_registers_and_calls_with_a_password(baresip, office, transport):
@@ -189,7 +187,6 @@ def _register(request):
     return start
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.rfc("3261 22.1")
 @pytest.mark.parametrize(("user", "password"), [("alice", "wrong"), ("nobody", "secret")])
 def test_phone_with_a_wrong_password_or_name_is_refused(register, gate, user, password):
@@ -200,7 +197,6 @@ def test_phone_with_a_wrong_password_or_name_is_refused(register, gate, user, pa
     assert " passed" not in server.text
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.rfc("3261 10.3")
 def test_phone_with_the_address_of_another_user_is_refused(register, gate):
     server = gate(register.transport)
@@ -210,7 +206,6 @@ def test_phone_with_the_address_of_another_user_is_refused(register, gate):
     assert " passed" not in server.text
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.rfc("7616 3.3")
 def test_phone_answers_the_challenge_for_an_expired_nonce(register, gate):
     server = gate(register.transport, SHORT="yes", LATE="yes")
@@ -219,7 +214,6 @@ def test_phone_answers_the_challenge_for_an_expired_nonce(register, gate):
     assert "authentication failed" not in server.text
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.rfc("7616 5.5")
 def test_credentials_that_a_phone_has_used_cannot_be_replayed(register, gate, pem):
     server = gate(register.transport)
@@ -242,7 +236,6 @@ def test_credentials_that_a_phone_has_used_cannot_be_replayed(register, gate, pe
     assert server.text.count(" passed") == passed
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.rfc("7118 7")
 @pytest.mark.rfc("3261 22.2")
 def test_browsers_register_and_call_with_passwords(run, office, site, tmp_path):
@@ -272,7 +265,6 @@ for (const event of ["registered", "registrationFailed"]) phone.on(event, () => 
 </script>"""
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.rfc("7118 7")
 def test_page_of_the_guide_registers_with_its_password(run, site, pem, tmp_path):
     """The file and the script of docs/howto/browser-passwords.md, word for word but for addresses."""

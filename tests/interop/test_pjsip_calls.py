@@ -47,7 +47,6 @@ def end(core, *phones):
     assert "ERROR" not in core.text
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.rfc("3262 3", "4028 9")
 @pytest.mark.parametrize("user", ["waits", "early"])
 def test_phone_that_requires_100rel_and_timer_is_answered(alice, core, user):
@@ -60,17 +59,19 @@ def test_phone_that_requires_100rel_and_timer_is_answered(alice, core, user):
     end(core, alice)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.rfc("3264 8.4", "3311 5.2")
 def test_phone_holds_resumes_updates_and_sends_digits(alice, core):
     dial(alice, core, "events")
     alice.wait_for("media 1 ACTIVE")
     core.wait_for("reads events")
+    alice.settles()
     alice.command("hold")
     core.wait_for("event hold")
     alice.wait_for("media 1 LOCAL_HOLD")
+    alice.settles()
     alice.command("unhold")
     core.wait_for("event resume")
+    alice.settles()
     alice.command("update")
     alice.wait_for("(media 1 ACTIVE\n(.*\n)*){3}")
     alice.command("digits 1#")
@@ -83,7 +84,6 @@ def test_phone_holds_resumes_updates_and_sends_digits(alice, core):
     end(core, alice)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.rfc("3264 8.4", "3311 5.1")
 @pytest.mark.parametrize("options", OPTIONS)
 def test_phone_is_held_resumed_and_updated(phone, core, options):
@@ -98,7 +98,6 @@ def test_phone_is_held_resumed_and_updated(phone, core, options):
     end(core, alice)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.rfc("3262 4", "6337 3.1.2")
 @pytest.mark.parametrize("user", ["calls", "asks", "asks100rel"])
 def test_phone_is_called(alice, core, user, request):
@@ -118,7 +117,6 @@ def test_phone_is_called(alice, core, user, request):
     end(core, alice)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.rfc("3515 2.4.2", "5589 6.1")
 def test_phone_transfers_our_call(alice, core, phone):
     bob = registered(phone, core, "bob")
@@ -136,7 +134,6 @@ def test_phone_transfers_our_call(alice, core, phone):
     end(core, alice, bob)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.rfc("3891 3", "5589 7.1")
 def test_phone_transfers_our_call_to_another_call(alice, core, phone):
     bob = registered(phone, core, "bob")
@@ -155,7 +152,6 @@ def test_phone_transfers_our_call_to_another_call(alice, core, phone):
     end(core, alice, bob)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.rfc("3515 2.4.2", "5589 6.1")
 def test_phone_is_transferred(alice, core, phone):
     bob = registered(phone, core, "bob")
@@ -170,7 +166,6 @@ def test_phone_is_transferred(alice, core, phone):
     end(core, alice, bob)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.rfc("3891 3", "5589 7.1")
 def test_phone_is_transferred_to_another_call_of_ours(alice, core, phone):
     bob = registered(phone, core, "bob")

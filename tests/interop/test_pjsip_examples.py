@@ -42,8 +42,7 @@ class Desk:
 
     def does(self, command, *told):
         """Give a command, and expect these lines, one after the other."""
-        self.program.command(command)
-        self.tells(*told)
+        self.program.does(command, *told)
 
     def tells(self, *told):
         for pattern in told:
@@ -224,7 +223,7 @@ def test_bridged_phones_hold_update_and_send_digits(bridged, options, bob, leave
 def settled(*desks):
     """Wait until the phones have no transaction left that would refuse a command of the test."""
     for one in desks:
-        one.does("settled", "settled")
+        one.program.settles()
 
 
 @each_side

@@ -9,6 +9,7 @@ import pytest
 from gevent import socket
 
 from sippet_gevent import RTPEngine, Stack, TransportError, bridge, sdp
+from tests.conditions import until
 from tests.ports import free_port
 
 pytest_plugins = ["tests.programs"]
@@ -93,6 +94,4 @@ def test_rtp_of_a_bridge_passes_rtpengine_before_and_after_hold(relay, sockets):
             assert call.remote_sdp.media[0].port == port
             call_id = relay.command("list")["calls"][0].decode()
             assert relay.command("query", {"call-id": call_id})["result"] == b"ok"
-        with gevent.Timeout(10):
-            while relay.command("list")["calls"]:
-                gevent.sleep(0.1)
+        until(lambda: not relay.command("list")["calls"])

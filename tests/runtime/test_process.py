@@ -18,6 +18,7 @@ from gevent import monkey
 from sippet_gevent import InvalidValue, Request, Stack, TransactionStateError, TransportError
 from sippet_gevent.runtime.collector import FULL_COLLECTIONS
 from sippet_gevent.runtime.process import PROCESS
+from tests.conditions import until
 
 pytest_plugins = ["tests.programs"]
 
@@ -49,9 +50,7 @@ def in_a_thread(function):
             ended.append(True)
 
     monkey.get_original("_thread", "start_new_thread")(run, ())
-    with gevent.Timeout(5, False):
-        while not ended:
-            gevent.sleep(0.01)
+    until(lambda: ended)
 
 
 @pytest.fixture
@@ -411,9 +410,7 @@ def test_stack_stopped_at_once_during_a_drain_may_start_again():
     stack = Stack("udp:127.0.0.1:0", core=lambda request, tx: tx.wait(60))
     with stack, Stack("udp:127.0.0.1:0") as client:
         client.send(Request("MESSAGE", f"sip:{stack.addresses[0].removeprefix('udp:')}"))
-        with gevent.Timeout(5):
-            while not stack.active:
-                gevent.sleep(0.01)
+        until(lambda: stack.active)
         draining = gevent.spawn(stack.stop, 0.4)
         gevent.sleep(0.1)
         stack.stop()

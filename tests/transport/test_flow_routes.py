@@ -13,8 +13,8 @@ from sippet_gevent.message.framer import Framer
 from sippet_gevent.message.identifiers import create_branch
 from sippet_gevent.message.parser import parse
 from sippet_gevent.runtime.limits import StreamLimits
+from tests.conditions import PATIENCE, until
 
-from .stream.test_tcp import PATIENCE, until
 from .websocket.test_ws import HELLO
 
 DOMAIN = "example.com"

@@ -13,8 +13,9 @@ from sippet_gevent import TLS, InvalidValue, Limits, Stack, StreamLimits, Transp
 from sippet_gevent.transport.locate.resolver import StaticResolver
 from sippet_gevent.transport.stream.connection import CLOSED, OPEN
 from sippet_gevent.transport.stream.pacing import ENDS
+from tests.conditions import PATIENCE, until
 
-from .stream.test_tcp import PATIENCE, Peer, most_closed_in_a_turn, options, until
+from .stream.test_tcp import Peer, most_closed_in_a_turn, options
 
 trustme = pytest.importorskip("trustme")
 

@@ -16,12 +16,10 @@ from sippet_gevent.message.parser import ParserLimits, parse
 from sippet_gevent.transport.datagram.udp import UDP
 from sippet_gevent.transport.locate.resolver import StaticResolver
 from sippet_gevent.transport.locate.rfc3263 import Candidate
+from tests.conditions import PATIENCE, until
 from tests.ports import free_port
 
 from ..wire import Peer
-
-PATIENCE = 10
-"""Seconds for an event that takes milliseconds."""
 
 LONG = b"x" * 1300
 
@@ -176,9 +174,7 @@ def test_cancel_follows_its_long_invite(phones, clients):
 def test_long_ack_goes_by_tcp(phones, clients):
     phone, client = phones("tcp"), clients()
     client.send(Request("ACK", phone.uri, cseq="1 ACK", body=LONG))
-    with gevent.Timeout(PATIENCE):
-        while not phone.seen:
-            gevent.sleep(0.001)
+    until(lambda: phone.seen)
     assert phone.ways == [BY_TCP]
 
 
@@ -206,9 +202,7 @@ def test_long_ack_goes_by_udp_where_tcp_is_refused(phones, clients, blackhole, m
         blackhole(phone.port)
     for number in (1, 2):
         client.send(Request("ACK", phone.uri, cseq=f"{number} ACK", body=LONG))
-    with gevent.Timeout(PATIENCE):
-        while len(phone.seen) < 2:
-            gevent.sleep(0.001)
+    until(lambda: len(phone.seen) >= 2)
     assert phone.ways == [BY_UDP] * 2
     assert sum(client.stats()["streams"].values()) == 1
 
@@ -218,9 +212,7 @@ def test_proxy_passes_on_a_long_ack_by_udp_where_tcp_is_refused(phones, clients)
     phone, client, proxy = phones(), clients(), clients()
     proxy.on()(lambda request, tx: forward(request, tx, phone.uri))
     client.send(Request("ACK", proxy.addresses[0].replace("udp", "sip"), body=LONG))
-    with gevent.Timeout(PATIENCE):
-        while not phone.seen:
-            gevent.sleep(0.001)
+    until(lambda: phone.seen)
     assert phone.ways == [BY_UDP]
 
 

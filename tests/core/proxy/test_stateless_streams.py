@@ -8,9 +8,8 @@ import pytest
 from gevent import socket
 
 from sippet_gevent import Stack, forward
+from tests.conditions import PATIENCE
 from tests.ports import free_port
-
-PATIENCE = 20
 
 MESSAGE = (
     "{method} sip:bob@office.example SIP/2.0\r\n"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gevent
 import pytest
 
 from sippet_gevent import Stack
 from sippet_gevent.core.registration import flow as module
+from tests.conditions import until
 
 
 def registrar_of(requests):
@@ -15,12 +15,6 @@ def registrar_of(requests):
         return request.response(200, contact=request.contact[0].with_params(expires=600))
 
     return core
-
-
-def wait_for(condition, seconds=20):
-    with gevent.Timeout(seconds):
-        while not condition():
-            gevent.sleep(0.01)
 
 
 @pytest.mark.rfc("5626 4.5")
@@ -37,7 +31,7 @@ def test_connection_that_ends_is_replaced_at_once(monkeypatch):
         )
         assert registration.wait(20)
         requests[0].flow.close()
-        wait_for(lambda: len(requests) > 1)
+        until(lambda: len(requests) > 1)
         assert requests[1].flow is not requests[0].flow
         assert requests[1].call_id == requests[0].call_id
         registration.close()
@@ -55,6 +49,6 @@ def test_connection_that_ends_early_is_replaced_after_a_pause():
         registration = client.register(f"sip:100@{host}", registrar=f"sip:{host};transport=tcp")
         assert registration.wait(20)
         requests[0].flow.close()
-        wait_for(lambda: registration._flows[0].flow is None)
+        until(lambda: registration._flows[0].flow is None)
         assert registration._flows[0]._due - client.clock.now() > 20
         assert len(requests) == 1

@@ -24,7 +24,7 @@ from sippet_gevent import (
 )
 from sippet_gevent.transport.datagram import stun
 from sippet_gevent.transport.memory import MemoryFlow, MemoryTransport
-from tests.transport.stream.test_tcp import PATIENCE, until
+from tests.conditions import PATIENCE, until
 from tests.transport.stream.test_tcp import Peer as Connected
 
 from ..wire import Peer

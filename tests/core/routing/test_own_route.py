@@ -11,9 +11,9 @@ from sippet_gevent import RegistrarProxy, Request, Stack, forward
 from sippet_gevent.core.routing.own_route import take_own_route
 from sippet_gevent.message.parser import parse
 from sippet_gevent.transport.locate.resolver import StaticResolver
+from tests.conditions import PATIENCE, until
 from tests.ports import free_port
 
-PATIENCE = 5
 SDP = b"v=0\r\n"
 
 
@@ -105,14 +105,10 @@ def test_requests_of_a_call_leave_by_the_listener_of_their_side(listen, kind, si
     with caller.invite(
         f"sip:bob@{host}:{port};transport={kind}", body=SDP, timeout=PATIENCE
     ) as call:
-        with gevent.Timeout(PATIENCE):
-            while ("ACK" not in [method for method, _ in caller.seen]) or not call.acknowledged:
-                gevent.sleep(0.005)
+        until(lambda: "ACK" in [method for method, _ in caller.seen] and call.acknowledged)
         assert call.request("INFO", timeout=PATIENCE).status == 200
         assert call.request("INVITE", body=SDP, timeout=PATIENCE).status == 200
-    with gevent.Timeout(PATIENCE):
-        while "BYE" not in [method for method, _ in callee.seen]:
-            gevent.sleep(0.005)
+    until(lambda: "BYE" in [method for method, _ in callee.seen])
 
     def sent_by(transport):
         advertised = transport.listener.advertise
@@ -156,9 +152,7 @@ def test_call_to_a_binding_leaves_by_the_port_it_was_registered_at(listen, kind)
     ):
         while "ACK" not in [method for method, _ in alice.seen]:
             gevent.sleep(0.005)
-    with gevent.Timeout(PATIENCE):
-        while "BYE" not in [method for method, _ in bob.seen]:
-            gevent.sleep(0.005)
+    until(lambda: "BYE" in [method for method, _ in bob.seen])
     assert [method for method, _ in bob.seen] == ["INVITE", "ACK", "BYE"]
     assert {by for _, by in bob.seen} == {second}
     assert {by for _, by in alice.seen} == {first}
@@ -211,9 +205,7 @@ def test_calls_reach_a_phone_that_has_registered_through_an_edge_proxy(listen, s
     with alice.invite(f"sip:bob@{domain}", body=SDP, timeout=PATIENCE), gevent.Timeout(PATIENCE):
         while "ACK" not in [method for method, _ in alice.seen]:
             gevent.sleep(0.005)
-    with gevent.Timeout(PATIENCE):
-        while "BYE" not in [method for method, _ in bob.seen]:
-            gevent.sleep(0.005)
+    until(lambda: "BYE" in [method for method, _ in bob.seen])
     assert [method for method, _ in bob.seen] == ["INVITE", "ACK", "BYE"]
     assert {by for _, by in bob.seen} == {outside.local}
 

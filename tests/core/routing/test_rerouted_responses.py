@@ -11,9 +11,10 @@ from sippet_gevent import Stack, TransportError
 from sippet_gevent.core.routing import rerouted_responses as responses
 from sippet_gevent.transport.locate.resolver import SRV, StaticResolver
 from sippet_gevent.transport.memory import MemoryFlow
+from tests.conditions import PATIENCE, until
 from tests.ports import free_port
-from tests.transport.stream.test_tcp import PATIENCE, options, until
 from tests.transport.stream.test_tcp import Peer as Connected
+from tests.transport.stream.test_tcp import options
 
 from ..wire import Peer
 

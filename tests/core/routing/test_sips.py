@@ -27,7 +27,7 @@ from sippet_gevent.core.routing.sips import (
 from sippet_gevent.errors import WrongScheme
 from sippet_gevent.message.uri import URI
 from sippet_gevent.stores.bindings import aor, same_resource
-from tests.transport.stream.test_tcp import PATIENCE
+from tests.conditions import PATIENCE
 
 from ..wire import Peer
 

@@ -19,11 +19,11 @@ from sippet_gevent.transport.datagram import udp as udp_module
 from sippet_gevent.transport.datagram.error_queue import AT_ONCE
 from sippet_gevent.transport.datagram.send_queue import SENDS
 from sippet_gevent.transport.datagram.udp import UDP, PinnedFlow
+from tests.conditions import PATIENCE, until
 from tests.ports import free_port
 
 from .test_icmp import LOCAL, V4, extended_error
 
-PATIENCE = 5
 PORT_UNREACHABLE = (V4, 3, 3)
 
 
@@ -62,12 +62,6 @@ def silent():
 def closed(host="127.0.0.1"):
     """Return an address with a closed port."""
     return host, free_port(host)
-
-
-def until(condition):
-    with gevent.Timeout(PATIENCE):
-        while not condition():
-            gevent.sleep(0.001)
 
 
 def forge(transport, *entries):

@@ -18,6 +18,7 @@ from sippet_gevent.message.parser import parse
 from sippet_gevent.transport.datagram import send_queue
 from sippet_gevent.transport.datagram import udp as udp_module
 from sippet_gevent.transport.datagram.udp import UDP
+from tests.conditions import until
 
 OPTIONS = (
     "OPTIONS sip:{host} SIP/2.0\r\nVia: SIP/2.0/UDP {via}\r\nMax-Forwards: 70\r\nFrom: <sip:a@b.example>;tag=1\r\n"
@@ -267,9 +268,7 @@ def test_datagrams_wait_again_and_again_while_the_device_s_queue_is_full(udp):
                 raise OSError(errno.ENOBUFS, "no buffer space")
 
     transport.queue.put(b"x", Full(transport, ("127.0.0.1", 9)))
-    with gevent.Timeout(10):
-        while transport.queue.must_wait:
-            gevent.sleep(0.001)
+    until(lambda: not transport.queue.must_wait)
     assert len(Full.tries) == 6
     assert Full.tries[-1] - Full.tries[0] > 3 * send_queue.PAUSE
 

@@ -9,9 +9,10 @@ from sippet_gevent import TLS, Request, Stack
 from sippet_gevent.transport.locate.resolver import StaticResolver
 from sippet_gevent.transport.stream import alias as alias_module
 from sippet_gevent.transport.stream.alias import Aliases
+from tests.conditions import PATIENCE, until
 
 from ..test_tls import Authority
-from .test_tcp import PATIENCE, options, until
+from .test_tcp import options
 
 pytest.importorskip("trustme")
 

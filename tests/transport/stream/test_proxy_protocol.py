@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from sippet_gevent import TLS, Limits, ParseError, StreamLimits
 from sippet_gevent.message.parser import parse
 from sippet_gevent.transport.stream.proxy_protocol import LENGTH, LINE, SIGNATURE, ProxyHeader, read
+from tests.conditions import until
 from tests.conformance import corpus
 
 from ..conftest import port_of
-from .test_tcp import Peer, options, until
+from .test_tcp import Peer, options
 
 CLIENT, SERVER = ("192.0.2.77", 40123), ("203.0.113.7", 5060)
 CLIENT6, SERVER6 = ("2001:db8::77", 40123), ("2001:db8::7", 5060)

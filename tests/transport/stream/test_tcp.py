@@ -28,10 +28,8 @@ from sippet_gevent.transport.stream.flow import StreamFlow
 from sippet_gevent.transport.stream.keepalive import PONGS
 from sippet_gevent.transport.stream.pacing import ENDS
 from sippet_gevent.transport.stream.tcp import TCP
+from tests.conditions import PATIENCE, until
 from tests.conformance import corpus
-
-PATIENCE = 10
-"""Seconds to wait for what takes milliseconds."""
 
 OPTIONS = (
     "OPTIONS sip:x.example SIP/2.0\r\nVia: SIP/2.0/TCP {via};branch=z9hG4bK{number}\r\nMax-Forwards: 70\r\n"
@@ -81,13 +79,6 @@ class Peer:
         """Break the connection with a RST."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
-
-
-def until(condition):
-    """Run the loop until a condition is true."""
-    with gevent.Timeout(PATIENCE):
-        while not condition():
-            gevent.sleep(0.001)
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from sippet_gevent.message.parser import parse
 from sippet_gevent.transport.stream.connection import CLOSED, OPEN, UPGRADING
 from sippet_gevent.transport.websocket.handshake import Handshake
 from sippet_gevent.transport.websocket.ws import WS
+from tests.conditions import PATIENCE, until
 from tests.conformance import corpus
 
-from ..stream.test_tcp import PATIENCE, until
 from ..stream.test_tcp import options as tcp_options
 from ..test_tls import authority  # noqa: F401  the fixture
 

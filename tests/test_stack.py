@@ -20,6 +20,7 @@ from sippet_gevent import (
     TransportError,
 )
 from sippet_gevent.runtime.limits import Limits
+from tests.conditions import PATIENCE, until
 
 
 def ok(request, tx):
@@ -93,9 +94,9 @@ def test_listening_on_two_addresses_answers_from_each(sip):
 def test_serve_forever_returns_when_stopped_from_elsewhere():
     stack = Stack("udp:127.0.0.1:0")
     greenlet = gevent.spawn(stack.serve_forever)
-    gevent.sleep(0.01)
+    until(lambda: stack.is_running)
     stack.stop()
-    greenlet.join(5)
+    greenlet.join(PATIENCE)
     assert greenlet.successful()
 
 

@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Collection
 from select import PIPE_BUF
+from types import FrameType
 from typing import Any
 
 import gevent
@@ -110,8 +111,8 @@ class Watchdog:
             if now - since >= self.lag and not reported and self._running:
                 reported = True
                 self.blocked += 1
-                self.last_stack = self._stack()
-                frame = sys._current_frames().get(self._watched)
+                frame = sys._current_frames().get(self._watched)  # it may run on meanwhile
+                self.last_stack = _text(frame)
                 idle = frame is not None and frame.f_code is Hub.run.__code__
                 del frame  # it would keep the variables of the program
                 self._start_thread(
@@ -123,10 +124,6 @@ class Watchdog:
         lock it holds."""
         log.warning('loop blocked: seconds=%g reason="%s" stack=\n%s', self.lag, reason, stack)
 
-    def _stack(self) -> str:
-        frame = sys._current_frames().get(self._watched)
-        return "".join(traceback.format_stack(frame)) if frame is not None else "(no stack)"
-
     def _end(self, number: int) -> None:
         """End the process without its main thread, which is blocked, and without its locks.
 
@@ -134,12 +131,17 @@ class Watchdog:
         """
         try:
             name = signal.Signals(number).name
-            text = f"loop takes no signals: ended_by={name} stack=\n{self._stack()}"
+            stack = _text(sys._current_frames().get(self._watched))
+            text = f"loop takes no signals: ended_by={name} stack=\n{stack}"
             # else 2 is closed, or a socket of ours
             if sys.__stderr__ is not None and self._select([], [2], [], 0)[1]:
                 os.write(2, text.encode("utf-8", "backslashreplace")[:PIPE_BUF])
         finally:
             os._exit(128 + number)
+
+
+def _text(frame: FrameType | None) -> str:
+    return "".join(traceback.format_stack(frame)) if frame is not None else "(no stack)"
 
 
 class _Signals:

@@ -18,7 +18,7 @@ from gevent import monkey
 from sippet_gevent import InvalidValue, Request, Stack, TransactionStateError, TransportError
 from sippet_gevent.runtime.collector import FULL_COLLECTIONS
 from sippet_gevent.runtime.process import PROCESS
-from tests.conditions import until
+from tests.conditions import PATIENCE, until
 
 pytest_plugins = ["tests.programs"]
 
@@ -176,7 +176,7 @@ def test_endless_loop_in_a_core_ends_at_the_second_signal(program, client, loop,
     time.sleep(0.3)
     assert program.process.poll() is None
     program.signal(number)
-    assert program.wait(5) == 128 + number
+    assert program.wait() == 128 + number
     assert "in core" in program.text[program.text.index("loop takes no signals: ended_by=") :]
 
 
@@ -205,7 +205,7 @@ def test_core_blocked_with_a_stderr_ends_at_the_second_signal(program, client, c
     program.signal(signal.SIGTERM)
     time.sleep(0.3)
     program.signal(signal.SIGTERM)
-    assert program.wait(5) == 128 + signal.SIGTERM
+    assert program.wait() == 128 + signal.SIGTERM
 
 
 def test_endless_loop_outlives_signals_that_the_program_handles_itself(program, client):
@@ -374,10 +374,14 @@ def test_signals_while_a_stack_starts_are_served_once_it_runs(caplog, monkeypatc
         signal.raise_signal(signal.SIGUSR1)
         return start()
 
+    def stop_once_told():
+        until(lambda: "stats: " in caplog.text and "certificates not reloaded" in caplog.text)
+        stack.stop()
+
     monkeypatch.setattr(stack, "start", interrupted)
     before = [signal.signal(each, signal.SIG_DFL) for each in (signal.SIGHUP, signal.SIGUSR1)]
     try:
-        gevent.spawn_later(0.1, stack.stop)
+        gevent.spawn(stop_once_told)
         stack.run()
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
     finally:
@@ -394,15 +398,15 @@ def test_stack_that_starts_while_another_drains_drains_too():
         Stack("udp:127.0.0.1:0", core=lambda request, tx: tx.wait(60)),
         Stack("udp:127.0.0.1:0"),
     )
-    running = [gevent.spawn(first.run, drain=0.5)]
+    running = [gevent.spawn(first.run, drain=2.0)]
     with Stack("udp:127.0.0.1:0") as client:
-        gevent.sleep(0.1)
+        until(lambda: first.is_running)
         client.send(Request("MESSAGE", f"sip:{first.addresses[0].removeprefix('udp:')}"))
-        gevent.sleep(0.1)
+        until(lambda: first.active)
         signal.raise_signal(signal.SIGTERM)
-        gevent.sleep(0.1)
-        running.append(gevent.spawn(second.run, drain=0.5))
-        assert len(gevent.joinall(running, timeout=5)) == 2
+        until(lambda: PROCESS.asked)
+        running.append(gevent.spawn(second.run, drain=2.0))
+        assert len(gevent.joinall(running, timeout=PATIENCE)) == 2
     gevent.killall(running)
 
 
@@ -411,11 +415,12 @@ def test_stack_stopped_at_once_during_a_drain_may_start_again():
     with stack, Stack("udp:127.0.0.1:0") as client:
         client.send(Request("MESSAGE", f"sip:{stack.addresses[0].removeprefix('udp:')}"))
         until(lambda: stack.active)
-        draining = gevent.spawn(stack.stop, 0.4)
+        draining = gevent.spawn(stack.stop, PATIENCE)
         gevent.sleep(0.1)
+        assert not draining.ready()
         stack.stop()
         stack.start()
-        draining.join(5)
+        draining.join(2 * PATIENCE)
         assert stack.is_running
 
 

@@ -12,6 +12,7 @@ from greenlet import getcurrent
 
 from sippet_gevent.runtime import workers as workers_module
 from sippet_gevent.runtime.workers import Workers
+from tests.conditions import PATIENCE, until
 
 
 class Pool(Workers):
@@ -36,7 +37,7 @@ class Pool(Workers):
             done.set()
 
         gevent.get_hub().loop.run_callback(in_hub)
-        done.wait(5)
+        done.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -58,25 +59,24 @@ def test_job_that_yields_keeps_its_greenlet_and_the_next_gets_another(pool):
 
     def waits():
         seen.append(getcurrent())
-        go.wait(5)
+        go.wait(PATIENCE)
 
     pool.do(waits, lambda: seen.append(getcurrent()))
     assert seen[0] is not seen[1] and pool.busy == 1
     go.set()
-    gevent.sleep(0.01)
-    assert pool.busy == 0
+    until(lambda: pool.busy == 0)
 
 
 def test_greenlet_whose_job_has_yielded_retires(pool):
     seen = []
     pool.do(lambda: (seen.append(getcurrent()), gevent.sleep(0.001)))
-    gevent.sleep(0.02)
-    assert seen[0].dead and pool.alive == 0
+    until(lambda: pool.alive == 0)
+    assert seen[0].dead
 
 
 def test_yield_is_told_once(pool):
     pool.do(lambda: (gevent.sleep(0.001), gevent.sleep(0.001)), lambda: None)
-    gevent.sleep(0.02)
+    until(lambda: pool.busy == 0)
     assert len(pool.told) == 1
 
 
@@ -118,8 +118,8 @@ def test_worker_at_rest_keeps_no_context_variable_alive(pool):
 def test_forgotten_timeout_ends_the_parked_greenlet_and_nothing_else(pool):
     pool.do(lambda: gevent.Timeout(0.01).start())
     assert pool.alive == 1
-    gevent.sleep(0.05)
-    assert pool.alive == 0 and pool.busy == 0
+    until(lambda: pool.alive == 0)
+    assert pool.busy == 0
     seen = []
     pool.do(lambda: seen.append(1))
     assert seen == [1]
@@ -130,17 +130,16 @@ def test_killed_job_is_no_longer_counted(pool):
     pool.do(lambda: (seen.append(getcurrent()), gevent.sleep(100)))
     assert pool.busy == 1
     gevent.get_hub().loop.run_callback(seen[0].throw, gevent.GreenletExit)
-    gevent.sleep(0.01)
-    assert pool.busy == 0 and pool.alive == 0
+    until(lambda: pool.busy == pool.alive == 0)
 
 
 def test_greenlets_beyond_the_parked_ones_are_let_go(pool, monkeypatch):
     monkeypatch.setattr(workers_module, "PARKED", 2)
     go = Event()
-    pool.do(*[lambda: go.wait(5)] * 10)
+    pool.do(*[lambda: go.wait(PATIENCE)] * 10)
     assert pool.busy == 10
     go.set()
-    gevent.sleep(0.01)
+    until(lambda: pool.busy == 0)
     pool.do(*[lambda: None] * 5)
     assert pool.alive <= 2
 
@@ -153,8 +152,8 @@ def test_stop_ends_parked_greenlets(pool):
 
 def test_forgotten_timeout_with_its_own_exception_ends_the_parked_greenlet(pool):
     pool.do(lambda: gevent.Timeout(0.01, ValueError("forgotten")).start())
-    gevent.sleep(0.05)
-    assert pool.alive == 0 and pool.busy == 0
+    until(lambda: pool.alive == 0)
+    assert pool.busy == 0
     seen = []
     pool.do(lambda: seen.append(1))
     assert seen == [1]

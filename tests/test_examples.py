@@ -13,12 +13,13 @@ import time
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.request import urlopen
 
 import gevent
 import pytest
 
 from sippet_gevent import Cancelled, Framer, Request, Stack, TransportError, sdp
-from tests.conditions import until
+from tests.conditions import PATIENCE, until
 from tests.ports import free_port
 
 pytest_plugins = ["tests.programs"]
@@ -352,11 +353,16 @@ def serve_unix(run, tmp_path):
 # ---- a core that blocks
 
 HTTP = """
-import gevent
+from gevent.event import Event
 from gevent.pywsgi import WSGIServer
 
-def answer(environ, start_response):  # http://HOST:PORT/SECONDS answers after so many seconds
-    gevent.sleep(float(environ["PATH_INFO"].strip("/")))
+go = Event()
+
+def answer(environ, start_response):  # http://HOST:PORT/held answers once /go was asked for, others at once
+    if environ["PATH_INFO"] == "/held":
+        go.wait()
+    elif environ["PATH_INFO"] == "/go":
+        go.set()
     known = "bob" in environ["QUERY_STRING"]
     start_response("200 OK" if known else "404 Not Found", [("Content-Type", "text/plain")])
     return [b"sip:bob@192.0.2.4" if known else b""]
@@ -370,10 +376,10 @@ server.serve_forever()
 
 @pytest.fixture
 def backends(need, run, tmp_path):
-    """Start what blocking_core.py asks; returns the environment that tells it where: `backends(seconds)`."""
+    """Start what blocking_core.py asks; returns the environment that tells it where: `backends("held")`."""
     need("redis-server")
 
-    def start(seconds):
+    def start(path="at_once"):
         (tmp_path / "backend.py").write_text(HTTP)
         port = run(sys.executable, "backend.py").wait_for(r"port (\d+) of HTTP")[1]
         redis = run(
@@ -381,7 +387,7 @@ def backends(need, run, tmp_path):
         )
         redis.wait_for("eady to accept connections")
         return {
-            "ROUTES": f"http://127.0.0.1:{port}/{seconds}",
+            "ROUTES": f"http://127.0.0.1:{port}/{path}",
             "REDIS": f"unix://{tmp_path / 'redis.sock'}",
             "CALLS": str(tmp_path / "calls.sqlite"),
         }
@@ -390,7 +396,7 @@ def backends(need, run, tmp_path):
 
 
 def test_blocking_core_redirects_counts_and_writes_down(backends, serve, phone, tmp_path):
-    server = serve(f"{EXAMPLES / 'blocking_core.py'}:core", "--monkey", **backends(0))
+    server = serve(f"{EXAMPLES / 'blocking_core.py'}:core", "--monkey", **backends())
     alice = phone()
     calls = [
         alice.request("INVITE", f"sip:{user}@127.0.0.1:{server.port}", timeout=9)
@@ -413,7 +419,7 @@ def test_blocking_core_answers_500_while_redis_is_away(backends, serve, phone):
     server = serve(
         f"{EXAMPLES / 'blocking_core.py'}:core",
         "--monkey",
-        **{**backends(0), "REDIS": "unix:///nowhere.sock"},
+        **{**backends(), "REDIS": "unix:///nowhere.sock"},
     )
     alice = phone()
     assert alice.request("INVITE", server.uri, timeout=9).status == 500
@@ -431,8 +437,11 @@ stack = Stack(limits=Limits(handlers=2000))
 
 @stack.on("MESSAGE")
 def ask(request, tx):
-    return requests.get(os.environ["ROUTES"], params={"callee": "bob"}, timeout=60).status_code
+    return requests.get(os.environ["ROUTES"], params={"callee": "bob"}, timeout=150).status_code
 """
+
+
+SO_RCVBUFFORCE = 33
 
 
 class Wire:
@@ -442,7 +451,10 @@ class Wire:
         self.port = port
         self.count = 0
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 21)
+        try:
+            self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 21)
+        except OSError:  # for root on Linux alone
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 21)
         self.socket.bind(("127.0.0.1", 0))
         self.socket.connect(("127.0.0.1", port))
         self.socket.settimeout(30)
@@ -463,10 +475,13 @@ class Wire:
         return status
 
     def ask(self, method):
-        """Send a request; return the seconds until its 200."""
+        """Send a request; return the seconds until its 200. A server on a busy machine may refuse it at first."""
         started = time.perf_counter()
         self.send(method)
-        assert self.receive() == 200
+        while (status := self.receive()) != 200:
+            assert status == 503
+            time.sleep(0.1)
+            self.send(method)
         return time.perf_counter() - started
 
 
@@ -476,39 +491,43 @@ def resident(process):
     return int(text.split("VmRSS:")[1].split()[0])
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
 def test_thousand_cores_blocked_in_requests_delay_nobody_and_weigh_little(
     backends, serve, tmp_path
 ):
     (tmp_path / "blocked.py").write_text(BLOCKED_CORE)
-    # seconds of blocking: a busy machine takes eight of them to send all requests
-    server = serve("blocked.py:stack", "--monkey", **backends(15))
+    environment = backends("held")
+    server = serve("blocked.py:stack", "--monkey", **environment)
     load, other = Wire(server.port), Wire(server.port)
 
-    def p99_of_options(count=400):
+    def p99_of_options(count=100):
         times = []
         for _ in range(count):
             times.append(other.ask("OPTIONS") * 1000)
             time.sleep(0.002)
         return sorted(times)[count * 99 // 100]
 
-    idle, empty = p99_of_options(), resident(server.process)
-    for _ in range(BLOCKED):
-        load.send("MESSAGE")
-        if (
-            load.count % 5 == 0
-        ):  # as fast as it takes them: the kernel's buffers are small on some machines
-            other.ask("OPTIONS")
-    for _ in range(30):  # the last ones may wait for their turn, if this machine is overloaded
-        stats = server.stats()
-        if stats["handlers"] == BLOCKED:
-            break
-        time.sleep(0.1)
-    assert stats["handlers"] == BLOCKED, stats
-    busy, full = p99_of_options(), resident(server.process)
-    assert server.stats()["handlers"] == BLOCKED, "they did not block long enough to measure"
+    def blocked():
+        return server.stats().get("handlers", 0)
 
-    assert {load.receive() for _ in range(BLOCKED)} == {200}
+    idle, empty = min(p99_of_options() for _ in range(4)), resident(server.process)
+    deadline = time.monotonic() + 3 * PATIENCE
+    while (missing := BLOCKED - blocked()) > 0:  # a busy machine refuses some
+        assert time.monotonic() < deadline, server.stats()
+        for number in range(missing):
+            load.send("MESSAGE")
+            if number % 5 == 0:  # as fast as it takes them: the kernel's buffers are small
+                other.ask("OPTIONS")
+        other.ask("OPTIONS")
+    # others on this machine take its time for a while, but blocked cores would always do
+    busy, full = min(p99_of_options() for _ in range(4)), resident(server.process)
+    count = blocked()
+    assert count >= BLOCKED
+    with urlopen(environment["ROUTES"].replace("/held", "/go?bob"), timeout=PATIENCE):
+        pass
+    while count:
+        count -= load.receive() == 200
     each = (full - empty) / BLOCKED
     print(
         f"p99 of OPTIONS: {idle:.1f} ms idle, {busy:.1f} ms with {BLOCKED} blocked cores of {each:.1f} KB each"

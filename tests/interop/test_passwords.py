@@ -9,6 +9,7 @@ import pytest
 
 from sippet_gevent import TLS, Credentials, SQLiteUsers, Stack, User, ha1, parse
 from sippet_gevent.core.auth.digest import Session
+from tests.conditions import PATIENCE
 from tests.docs.blocks import NAMED
 
 from ..programs import Server
@@ -303,7 +304,7 @@ def ask(office):
     server = office("udp", algorithms=("MD5",))
     sock = socket.socket(type=socket.SOCK_DGRAM)
     sock.bind(("127.0.0.1", 0))
-    sock.settimeout(10)
+    sock.settimeout(PATIENCE)
     numbers = iter(range(1, 100))
 
     def send(user="alice", authorization=None, to=None):
@@ -321,7 +322,10 @@ def ask(office):
             lines.append(f"Authorization: {authorization}")
         text = "\r\n".join([*lines, "Content-Length: 0", "", ""])
         sock.sendto(text.encode(), ("127.0.0.1", server.port))
-        return parse(sock.recv(65535))
+        while True:
+            response = parse(sock.recv(65535))
+            if response.cseq.number == number and response.status >= 200:
+                return response
 
     yield send
     sock.close()

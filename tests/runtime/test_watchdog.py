@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
 
 import gevent
@@ -57,11 +56,11 @@ def test_process_that_gets_no_time_of_the_machine_is_not_blamed_on_the_program(c
 
 def test_stack_and_reason_of_a_log_line_are_of_the_same_moment(caplog, monkeypatch):
     here, there = sys._getframe(), gevent.get_hub().gr_frame
-    main, looks = threading.get_ident(), iter([{threading.get_ident(): here}])
     watchdog = Watchdog(lag=0.05)
     watchdog.start()
     watchdog._timer.stop()
-    monkeypatch.setattr(sys, "_current_frames", lambda: next(looks, {main: there}))
+    looks = iter([{watchdog._watched: here}])
+    monkeypatch.setattr(sys, "_current_frames", lambda: next(looks, {watchdog._watched: there}))
     with caplog.at_level(logging.WARNING, "sippet_gevent.core"):
         until(lambda: "loop blocked" in caplog.text)
     watchdog.stop()

@@ -23,8 +23,9 @@ from sippet_gevent.stores import database, schema, sqlite_file
 from sippet_gevent.testing.stores import SharedStoreContract
 from sippet_gevent.testing.stores.calls import AOR, OTHER, PATIENCE, at_once, outcome
 from sippet_gevent.testing.stores.samples import CONTACTS, binding
+from tests.conditions import until
 
-native_sleep = monkey.get_original("time", "sleep")
+allocate_lock = monkey.get_original("_thread", "allocate_lock")
 
 
 @pytest.fixture
@@ -532,22 +533,22 @@ def test_file_is_looked_for_at_a_bounded_rate(path, open_, monkeypatch):
 def test_stalled_commit_holds_neither_other_greenlets_nor_lookups(open_):
     store = open_()
     add(store)
-    real = store._database._apply
+    real, stall, stalled = store._database._apply, allocate_lock(), []
 
     def apply(connection, writes):
-        native_sleep(0.5)
-        return real(connection, writes)
+        stalled.append(True)
+        with stall:
+            return real(connection, writes)
 
     store._database._apply = apply
-    job = gevent.spawn(add, store, OTHER)
-    gevent.sleep(0.05)
-    turns = 0
-    while not job.ready():
-        assert len(store.lookup(AOR)) == 1
-        turns += 1
-        gevent.sleep(0.001)
-    assert turns >= 5  # a held loop has none
-    assert len(job.get()) == 1
+    with stall:
+        job = gevent.spawn(add, store, OTHER)
+        until(lambda: stalled)  # a held loop does not return
+        for _ in range(5):
+            assert len(store.lookup(AOR)) == 1
+            gevent.sleep(0.001)
+        assert not job.ready()
+    assert len(job.get(timeout=PATIENCE)) == 1
 
 
 def test_change_runs_in_the_greenlet_of_its_caller(open_):

@@ -62,7 +62,7 @@ class Phone:
         self.uri = contact or f"sip:{name}@{name}.invalid;transport={transport.lower()}"
         self.uri = self.uri.replace("PORT", str(port))
         self.aor = f"sip:{name}@{DOMAIN}"
-        self.framer, self.ready, self.number = Framer(), [], 0
+        self.framer, self.ready, self.seen, self.number = Framer(), [], set(), 0
         if transport == "WS":
             self.sock = Frames(self.sock)
 
@@ -83,12 +83,18 @@ class Phone:
         return request
 
     def message(self):
-        """Return the next message, except 100."""
+        """Return the next message, except 100 and datagrams that are sent again."""
         while True:
             while not self.ready:
                 data = self.sock.recv(65536)
+                if not data:
+                    raise EOFError
                 self.ready += self.framer.feed(data) if self.transport == "TCP" else [data]
-            message = parse(self.ready.pop(0))
+            data = self.ready.pop(0)
+            if data in self.seen:
+                continue
+            self.seen.add(data)
+            message = parse(data)
             if not isinstance(message, Response) or message.status > 100:
                 return message
 
@@ -104,9 +110,15 @@ class Phone:
 
 
 @pytest.fixture
-def office():
+def idle():
+    """Seconds for which a connection may be silent."""
+    return 3 * PATIENCE
+
+
+@pytest.fixture
+def office(idle):
     """A server for TCP, UDP and WebSockets, and a maker of phones."""
-    limits = Limits(streams=StreamLimits(idle=0.3))
+    limits = Limits(streams=StreamLimits(idle=idle))
     addresses = [f"{transport}:127.0.0.1:0" for transport in ("tcp", "udp", "ws")]
     stack = Stack(*addresses, core=RegistrarProxy(), domains=(DOMAIN,), limits=limits)
     phones = []
@@ -211,6 +223,7 @@ def test_request_within_a_dialog_to_a_lost_phone_is_430(office):
 
 
 @pytest.mark.rfc("5626 7")
+@pytest.mark.parametrize("idle", [0.3])
 def test_connection_of_a_silent_registered_phone_is_kept(office):
     alice, other, bob = office.phone("alice"), Phone(office, "eve"), office.phone("bob")
     other.request("OPTIONS", f"sip:{DOMAIN}")

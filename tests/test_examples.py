@@ -104,11 +104,11 @@ def test_hello_takes_giving_up_for_an_answer(sip):
 def test_hello_runs(serve, phone):
     server = serve(f"{EXAMPLES / 'hello.py'}:stack")
     alice = phone()
-    assert alice.request("OPTIONS", server.uri, timeout=5).status == 200
+    assert alice.request("OPTIONS", server.uri, timeout=PATIENCE).status == 200
     call = alice.send(Request("INVITE", server.uri))
     assert any(response.status == 180 for response in call)
     call.cancel()
-    assert call.final(timeout=5).status == 487
+    assert call.final(timeout=PATIENCE).status == 487
 
 
 # ---- registrar and proxy
@@ -138,12 +138,12 @@ def test_registrar_proxy_rings_all_phones_of_the_callee(serve, phone):
     for core in (desk, mobile):
         one = phone(core)
         answer = one.request(
-            "REGISTER", server.uri, to=f"<{bob}>", contact=contact(one, "bob"), timeout=5
+            "REGISTER", server.uri, to=f"<{bob}>", contact=contact(one, "bob"), timeout=PATIENCE
         )
         assert answer.status == 200
     assert len(answer.contact) == 2
 
-    with alice.invite(bob, next_hop=server.uri, timeout=10) as call:
+    with alice.invite(bob, next_hop=server.uri, timeout=PATIENCE) as call:
         assert call.remote_body == b"v=0 mobile"
         assert server.port in [route.uri.port for route in call.dialog.route_set]
     until(lambda: len(fates) >= 2)
@@ -158,18 +158,20 @@ def test_registrar_proxy_is_no_open_relay(serve, phone):
     us = f"sip:alice@127.0.0.1:{server.port}"
     assert (
         alice.request(
-            "REGISTER", server.uri, to=f"<{us}>", contact=contact(alice, "alice"), timeout=5
+            "REGISTER", server.uri, to=f"<{us}>", contact=contact(alice, "alice"), timeout=PATIENCE
         ).status
         == 200
     )
 
     def status(uri, **headers):
-        return alice.request("MESSAGE", uri, next_hop=server.uri, timeout=5, **headers).status
+        return alice.request(
+            "MESSAGE", uri, next_hop=server.uri, timeout=PATIENCE, **headers
+        ).status
 
     assert status(uri) == 404
     assert status(us, route=(f"<{uri};lr>",)) == 403
     assert status(uri, route=(f"<{server.uri};lr>",), to=f"<{uri}>;tag=forged") == 481
-    assert alice.request("OPTIONS", server.uri, timeout=5).status == 200
+    assert alice.request("OPTIONS", server.uri, timeout=PATIENCE).status == 200
 
 
 # ---- interactive voice response
@@ -232,7 +234,7 @@ def test_ivr_caller_may_give_up_while_it_rings(sip):
 
 def test_ivr_runs(serve, phone):
     server = serve(f"{EXAMPLES / 'ivr.py'}:stack")
-    with phone().invite(server.uri, timeout=10) as call:
+    with phone().invite(server.uri, timeout=PATIENCE) as call:
         assert b"\r\nc=IN IP4 127.0.0.1\r\n" in call.remote_body
     server.wait_for("INFO +ivr: sip:anonymous@anonymous.invalid: bye by peer")
 
@@ -258,7 +260,7 @@ def unix(tmp_path):
 def test_unix_transport_runs_and_is_called(serve_unix, unix):
     program = serve_unix()
     alice = unix("alice")
-    with alice.invite("sip:hello;transport=unix", timeout=5) as call:
+    with alice.invite("sip:hello;transport=unix", timeout=PATIENCE) as call:
         assert str(call.dialog.remote_target) == "sip:hello:5060;transport=unix"
     until(lambda: not alice.active)
     program.signal(signal.SIGTERM)
@@ -276,12 +278,12 @@ def test_unix_transport_calls_by_itself(serve_unix, run, tmp_path):
 def test_unix_peer_that_dies_ends_the_transaction(serve_unix, unix):
     program = serve_unix()
     alice = unix("alice")
-    assert alice.request("OPTIONS", "sip:hello;transport=unix", timeout=5).status == 200
+    assert alice.request("OPTIONS", "sip:hello;transport=unix", timeout=PATIENCE).status == 200
     program.signal(signal.SIGSTOP)  # it will not answer
     tx = alice.send(Request("OPTIONS", "sip:hello;transport=unix"))
     program.signal(signal.SIGKILL)
     with pytest.raises(TransportError, match="<Flow UNIX hello:5060> has ended: "):
-        tx.final(timeout=5)
+        tx.final(timeout=PATIENCE)
     program.wait()
     with pytest.raises(
         TransportError, match="cannot connect to unix:hello:5060: Connection refused"
@@ -299,7 +301,9 @@ def test_unix_socket_file_of_a_dead_process_is_taken_over_and_of_a_living_one_no
     program.signal(signal.SIGKILL)
     program.wait()
     hello = unix("hello", lambda request, tx: 299)
-    assert unix("alice").request("MESSAGE", "sip:HELLO;transport=unix", timeout=5).status == 299
+    assert (
+        unix("alice").request("MESSAGE", "sip:HELLO;transport=unix", timeout=PATIENCE).status == 299
+    )
     assert hello.addresses == ["unix:hello:5060"]
 
 
@@ -399,20 +403,20 @@ def test_blocking_core_redirects_counts_and_writes_down(backends, serve, phone, 
     server = serve(f"{EXAMPLES / 'blocking_core.py'}:core", "--monkey", **backends())
     alice = phone()
     calls = [
-        alice.request("INVITE", f"sip:{user}@127.0.0.1:{server.port}", timeout=9)
+        alice.request("INVITE", f"sip:{user}@127.0.0.1:{server.port}", timeout=PATIENCE)
         for user in ("bob", "carol")
     ]
     assert [call.status for call in calls] == [302, 404]
     assert str(calls[0].contact[0].uri) == "sip:bob@192.0.2.4"
     more = [
-        alice.request("INVITE", f"sip:bob@127.0.0.1:{server.port}", timeout=9).status
+        alice.request("INVITE", f"sip:bob@127.0.0.1:{server.port}", timeout=PATIENCE).status
         for _ in range(9)
     ]
     assert more == [302] * 8 + [480]
     with closing(sqlite3.connect(tmp_path / "calls.sqlite")) as database:
         [(caller, target)] = database.execute("SELECT DISTINCT caller, target FROM calls")
     assert (caller, target) == ("sip:anonymous@anonymous.invalid", "sip:bob@192.0.2.4")
-    assert alice.request("OPTIONS", server.uri, timeout=5).status == 200
+    assert alice.request("OPTIONS", server.uri, timeout=PATIENCE).status == 200
 
 
 def test_blocking_core_answers_500_while_redis_is_away(backends, serve, phone):
@@ -422,8 +426,8 @@ def test_blocking_core_answers_500_while_redis_is_away(backends, serve, phone):
         **{**backends(), "REDIS": "unix:///nowhere.sock"},
     )
     alice = phone()
-    assert alice.request("INVITE", server.uri, timeout=9).status == 500
-    assert alice.request("OPTIONS", server.uri, timeout=5).status == 200
+    assert alice.request("INVITE", server.uri, timeout=PATIENCE).status == 500
+    assert alice.request("OPTIONS", server.uri, timeout=PATIENCE).status == 200
     server.wait_for("redis.exceptions.ConnectionError")
 
 

@@ -77,8 +77,8 @@ def test_two_stacks_in_one_process_do_not_know_each_other():
         Stack("udp:127.0.0.1:0", core=lambda r, t: 404) as other,
     ):
         uris = [f"sip:{stack.addresses[0][4:]}" for stack in (one, other)]
-        assert other.request("OPTIONS", uris[0], timeout=5).status == 200
-        assert one.request("OPTIONS", uris[1], timeout=5).status == 404
+        assert other.request("OPTIONS", uris[0], timeout=PATIENCE).status == 200
+        assert one.request("OPTIONS", uris[1], timeout=PATIENCE).status == 404
 
 
 def test_listening_on_two_addresses_answers_from_each(sip):
@@ -87,7 +87,7 @@ def test_listening_on_two_addresses_answers_from_each(sip):
         Stack("udp:127.0.0.1:0") as client,
     ):
         for address in stack.addresses:
-            response = client.request("OPTIONS", f"sip:{address[4:]}", timeout=5)
+            response = client.request("OPTIONS", f"sip:{address[4:]}", timeout=PATIENCE)
             assert response.flow.remote[1] == int(address.rpartition(":")[2])
 
 
@@ -294,7 +294,7 @@ def test_port_out_of_range_is_a_transport_error_without_transaction():
             Request("OPTIONS", "sip:x@127.0.0.1"), next_hop=URI("sip", None, "127.0.0.1", 70000)
         )
         with pytest.raises(TransportError):
-            tx.final(timeout=5)
+            tx.final(timeout=PATIENCE)
         assert stack.stats()["client_transactions"] == 0
 
 

@@ -67,7 +67,7 @@ def register(
     credentials = Credentials(user, password, realm=realm, hosts=(domain, "127.0.0.1"))
     return client.request(
         "REGISTER", f"sip:{domain}", next_hop=server.uri, to=f"<{aor}>", from_=f"<{aor}>;tag=1",
-        contact="<sip:a@127.0.0.1:9>", credentials=credentials, timeout=10,
+        contact="<sip:a@127.0.0.1:9>", credentials=credentials, timeout=PATIENCE,
     ).status  # fmt: skip
 
 
@@ -130,7 +130,7 @@ def test_core_of_a_file_is_beside_it_and_may_be_patched(run, client, tmp_path):
     )
     (folder / "sippet.toml").write_text('monkey = true\ncore = "app.py:core"\n' + LISTEN)
     server = run("--config", folder / "sippet.toml", kind=Server)
-    assert client.request("MESSAGE", server.uri, timeout=10).status == 200
+    assert client.request("MESSAGE", server.uri, timeout=PATIENCE).status == 200
 
 
 # ---- SIGHUP
@@ -258,12 +258,12 @@ def test_calls_go_on_during_a_reload(configured, client, tmp_path):
     )
     text = 'core = "app.py:core"\n' + LISTEN
     server = configured(text)
-    ringing = gevent.spawn(client.invite, server.uri, body=OFFER, timeout=20)
-    early = client.invite(server.uri, body=OFFER, timeout=20)
+    ringing = gevent.spawn(client.invite, server.uri, body=OFFER, timeout=PATIENCE)
+    early = client.invite(server.uri, body=OFFER, timeout=PATIENCE)
     server.reload(text + "[filters]\nrate = 1000\n")
-    call = ringing.get(timeout=20)
+    call = ringing.get(timeout=PATIENCE)
     assert not early.ended.is_set() and not call.ended.is_set()
-    assert early.request("OPTIONS", timeout=10).status == 200
+    assert early.request("OPTIONS", timeout=PATIENCE).status == 200
     early.hangup()
     call.hangup()
     server.signal(signal.SIGTERM)
@@ -359,7 +359,7 @@ probe = 0
     def call(number):
         with pytest.raises(Reject) as refused:
             phone.invite(
-                f"sip:{number}@office.example", next_hop=server.uri, body=OFFER, timeout=20,
+                f"sip:{number}@office.example", next_hop=server.uri, body=OFFER, timeout=PATIENCE,
                 from_="<sip:alice@office.example>", credentials=alice,
             )  # fmt: skip
         return refused.value.status

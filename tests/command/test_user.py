@@ -10,6 +10,8 @@ import pytest
 
 from sippet_gevent import Credentials, SQLiteUsers, Stack, ha1
 
+from ..conditions import PATIENCE
+
 pytest_plugins = ["tests.programs"]
 
 ALICE = "alice@office.example"
@@ -24,7 +26,7 @@ def user(popen, tmp_path):
             "user", action, *arguments, "--database", database,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
-        out, err = process.communicate(f"{password}\n".encode(), timeout=30)
+        out, err = process.communicate(f"{password}\n".encode(), timeout=PATIENCE)
         return process.returncode, out.decode(), err.decode()
 
     return run
@@ -123,7 +125,7 @@ def register(server, credentials=None, name="alice"):
         response = phone.request(
             "REGISTER", "sip:office.example", next_hop=server.uri, credentials=credentials,
             from_=f"<{address}>", to=f"<{address}>", expires=60,
-            contact=f"<sip:{name}@{phone.addresses[0].removeprefix('udp:')}>", timeout=10,
+            contact=f"<sip:{name}@{phone.addresses[0].removeprefix('udp:')}>", timeout=PATIENCE,
         )  # fmt: skip
         return response
 

@@ -13,7 +13,7 @@ With the registrar `none` it does not register.
 | `transfer URI` | ask the peer to call a URI |
 | `attended` | ask the peer of the last call but one to take the place of the last call |
 | `settled` | say so when no transaction of a call has changed for a moment |
-| `quit` | unregister and end |
+| `quit` | unregister, and end when no transaction of a call has changed for a moment |
 
 Each command is for the last call, or the one that `use CALL` has named. These are the options:
 
@@ -59,6 +59,7 @@ chosen, right behind the ACK, and refuses or garbles what else it is told to sen
 
 calls = []  # all of its life: one that Python forgets is ended
 changed = [0.0]
+registered = [False]
 
 
 def tell(*words):
@@ -103,6 +104,7 @@ class Call(pjsua2.Call):
 
 class Account(pjsua2.Account):
     def onRegState(self, prm):
+        registered[0] = prm.code == 200 and prm.expiration > 0
         tell("registration", prm.code, prm.expiration)
 
     def onIncomingCall(self, prm):
@@ -199,6 +201,11 @@ def run():
                 elif command == "quit":
                     if registrar != "none":
                         account.setRegistration(False)
+                    ends_at = time.monotonic() + 5
+                    while time.monotonic() < ends_at and (
+                        registered[0] or time.monotonic() - changed[0] < QUIET
+                    ):
+                        endpoint.libHandleEvents(10)
                     for _ in range(20):
                         endpoint.libHandleEvents(10)
                     os._exit(

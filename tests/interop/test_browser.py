@@ -200,6 +200,7 @@ def test_browser_calls_a_phone_and_is_called_and_reloads(browse, server, sipp, r
     alice.wait_for("confirmed")
     alice.command("reload")  # during the call: its flow ends, and so does the binding
     alice.wait_for("loaded")
+    server.wait_for("registration ended: aor=sip:alice@")
     sipp(refused(404), "-s", "alice", to=server.uri).wait_for_success(1, PATIENCE)
     caller.program.stop()
 

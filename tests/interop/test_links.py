@@ -45,7 +45,7 @@ pytestmark = pytest.mark.skipif(
 # which would take a second.
 SETUP = """
 set -e
-unshare --net sleep 60 & other=$!
+unshare --net sleep 200 & other=$!
 there="nsenter -t $other -n"
 trap 'kill $other $server' EXIT
 until [ "$(readlink /proc/$other/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.01; done
@@ -121,7 +121,7 @@ def told():
         "PYTHONPATH": str(Path(sippet_gevent.__file__).parent.parent),
         "PATH": os.environ["PATH"],
     }
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50, env=where)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, env=where)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -77,7 +77,7 @@ def client():
 def ring(client, uri):
     """Send an INVITE; return its transaction once it rings."""
     tx = client.send(Request("INVITE", uri))
-    with gevent.Timeout(5):
+    with gevent.Timeout(PATIENCE):
         assert any(response.status == 180 for response in tx)
     return tx
 
@@ -88,8 +88,8 @@ def test_signal_drains_a_program_and_run_returns(program, client, number):
     call = ring(client, program.uri)
     program.signal(number)
     program.wait_for("stopping: active=")
-    assert client.request("MESSAGE", program.uri, timeout=5).status == 503
-    assert call.final(timeout=5).status == 603
+    assert client.request("MESSAGE", program.uri, timeout=PATIENCE).status == 503
+    assert call.final(timeout=PATIENCE).status == 603
     assert program.wait() == 0
     assert "run() has returned" in program.text
     assert "Traceback" not in program.text
@@ -149,7 +149,7 @@ def test_loop_that_is_blocked_is_named_in_a_program(program, client):
 
         Stack(core=core).run("udp:127.0.0.1:0")
     """)
-    client.request("MESSAGE", program.uri, timeout=5)
+    client.request("MESSAGE", program.uri, timeout=PATIENCE)
     program.wait_for(r'program\.py", line 6, in core')
 
 
@@ -427,7 +427,7 @@ def test_stack_stopped_at_once_during_a_drain_may_start_again():
 def test_run_for_a_stack_that_runs_already_is_an_error_and_changes_nothing():
     stack = Stack("udp:127.0.0.1:0")
     first = gevent.spawn(stack.run)
-    with gevent.Timeout(5):
+    with gevent.Timeout(PATIENCE):
         while not stack.is_running:
             gevent.sleep(0.01)
         with pytest.raises(TransactionStateError, match="call it once"):

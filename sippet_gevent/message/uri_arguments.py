@@ -26,6 +26,11 @@ _SLASHES = re.compile(r"(sips?:|tel:)/+", re.IGNORECASE)
 
 SLASHES = "// is no part of a SIP URI"
 
+_SPACED_NUMBER = re.compile(r"(?=.*\s)\+?[0-9\-.()\s]+").fullmatch
+
+_VISUAL = re.compile(r"[\-.()]").sub
+"""Removes the visual separators of a number (RFC 3966 §3)."""
+
 _TELEPHONE = re.compile(r"\+[0-9\-.()]+").fullmatch
 
 
@@ -110,6 +115,37 @@ def given_sip_uri(name: str, value: URI | str) -> URI:
     if not isinstance(uri, URI) or not uri.is_sip:
         raise _refused(name, _SIP, value)
     return uri
+
+
+def given_user(name: str, value: str) -> str:
+    """Return a user or a number that was given for an argument of this name. It becomes the user
+    part of a URI (RFC 3261 §19.1.1), so a whole URI there would never match or reach anybody.
+
+    Raises:
+        InvalidValue: It is a URI or an address, or a number with white space.
+    """
+    if not (has_scheme(value) or "@" in value or _SPACED_NUMBER(value)):
+        return value
+    user = _user_meant(value)
+    write = f": write {user}" if user else ""
+    raise InvalidValue(f"{name} must be a user or a number, got {excerpt(value)}{write}")
+
+
+def _user_meant(text: str) -> str | None:
+    """Return the user of what was written in place of a user; None if it has none."""
+    inner = _SLASHES.sub(r"\1", _inner(text), count=1)
+    if not has_scheme(inner):
+        if "@" not in inner:
+            return _VISUAL("", "".join(inner.split()))
+        inner = f"sip:{inner}"
+    try:
+        uri = URI.parse(inner)
+    except ParseError:
+        return None
+    user = uri.user if uri.is_sip else inner.partition(":")[2].partition(";")[0]
+    if user is None:
+        return None
+    return excerpt(_VISUAL("", user) if _TELEPHONE(user) else user)[1:-1]
 
 
 def given_address(name: str, value: NameAddr | str) -> NameAddr:

@@ -259,6 +259,22 @@ def test_settings_show_no_password(read):
         ("[trunks.a]\naccount = 'sip:a.example'", "sippet.toml:2: [trunks.a] account: must have a user, got 'sip:a.example': write account = \"sip:4930123@carrier.example\""),
         ("[trunks.a]\naccount = 'sip:1@a'\npattern = '('", "sippet.toml:3: [trunks.a] pattern: is not a regular expression: '(': missing ), unterminated subpattern at position 0: write pattern = \"0[1-9][0-9]+\""),
         ("[trunks.a]\naccount = 'sip:1@a'\nnext_on = [200]", "sippet.toml:3: [trunks.a] next_on: must be a list of statuses from 300 to 699, got [200]: write next_on = [408, 480, 500, 502, 503, 504]"),
+        *(
+            (f"[trunks.a]\naccount = 'sip:1@a'\n{key} = {value}", f"sippet.toml:3: [trunks.a] {key}: must be a user or a number, got {problem}")
+            for key, value, problem in (
+                ("incoming", "'sip://anna@host'", "'sip://anna@host': write anna"),
+                ("incoming", "'anna@host'", "'anna@host': write anna"),
+                ("incoming", "'tel:+4930'", "'tel:+4930': write +4930"),
+                ("incoming", "'sip:host'", "'sip:host': write incoming = \"alice\""),
+                ("incoming_numbers", "{ '+49 30' = 'bob' }", "'+49 30': write +4930"),
+                ("incoming_numbers", "{ '+4930' = 'sip:bob@host' }", "'sip:bob@host': write bob"),
+                ("caller_id", "'tel:+49-30'", "'tel:+49-30': write +4930"),
+                ("caller_id", "'+49 30 123'", "'+49 30 123': write +4930123"),
+                ("caller_id", "'030 12-3'", "'030 12-3': write 030123"),
+                ("caller_ids", "{ 'sip:anna@host' = '+4930' }", "'sip:anna@host': write anna"),
+                ("caller_ids", "{ 'anna' = 'sip:+4930@host' }", "'sip:+4930@host': write +4930"),
+            )
+        ),
         ("a = ", "sippet.toml:1: Invalid value: write key = \"value\" as in https://toml.io"),
     ],
 )  # fmt: skip

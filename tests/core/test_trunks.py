@@ -675,3 +675,21 @@ def test_contacts_that_lead_back_do_not_multiply_the_call_of_a_carrier(sip, dive
         call_the_office(sip, carrier)
     assert refused.value.status in (440, 482)
     assert sent(sip, OFFICE, OFFICE).count("INVITE") <= 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"incoming": "sip:anna@host"}, "incoming must be a user or a number, got .*: write anna"),
+        ({"incoming_numbers": {"tel:+4930": "bob"}}, "incoming_numbers must .*: write .4930"),
+        ({"caller_id": "+49 30"}, "caller_id must be a user or a number, got .*: write .4930"),
+        ({"caller_ids": {"bob": "bob@host"}}, "caller_ids must be a user or .*: write bob"),
+    ],
+)
+def test_trunk_refuses_a_uri_in_place_of_a_user(arguments, problem):
+    with pytest.raises(InvalidValue, match=problem):
+        Trunk(Account("sip:100@carrier.example"), **arguments)
+
+
+def test_trunk_takes_a_user_with_white_space():
+    assert Trunk(Account("sip:100@carrier.example"), incoming="anna smith").incoming

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Protocol
@@ -14,6 +16,10 @@ from ..stores.users import SQLiteUsers, User
 from .imports import imported
 from .password import MAX_PASSWORD
 from .terminal import Mistake, naming, painter, tell, visible
+
+_SCHEME = re.compile(r"(sips?:|tel:)/*", re.IGNORECASE).match
+"""Matches the beginning of a URI. No user name begins so, because it has no colon (RFC 7616
+§3.4.2)."""
 
 
 class Options(Protocol):
@@ -36,6 +42,11 @@ def user(options: Options) -> int:
         printed on stderr in one line.
     """
     try:
+        if options.action not in _CREATE and not os.path.exists(options.database):
+            raise Mistake(
+                f"--database: no such file {excerpt(options.database)}: check its name, or add a "
+                f"first user with sippet user add USER --database {options.database}"
+            )
         with naming("--database"):
             users = SQLiteUsers(options.database)
         try:
@@ -112,6 +123,10 @@ _ACTIONS: dict[str, Callable[[SQLiteUsers, Options], int]] = {
 }
 
 
+_CREATE = ("add", "import")
+"""Actions that create the database. For the others, a missing file is a mistyped name."""
+
+
 def _unknown(options: Options) -> int:
     return tell(
         f"{options.user} does not exist: see sippet user list --database {options.database}", 1
@@ -120,6 +135,12 @@ def _unknown(options: Options) -> int:
 
 def _name(text: str) -> tuple[str, str]:
     """Return the user name and the realm of "alice@example.com". Raises Mistake."""
+    scheme = _SCHEME(text)
+    if scheme is not None:
+        raise Mistake(
+            f"USER must be a name and a domain, without {scheme[1]}, got {excerpt(text)}: "
+            f"write {visible(text[scheme.end() :]) if '@' in text else 'alice@example.com'}"
+        )
     username, _, realm = text.rpartition("@")
     if not username or not realm:
         raise Mistake(

@@ -43,7 +43,6 @@ def keys(path, name=ALICE):
 
 def test_user_is_added_changed_listed_and_removed(user, tmp_path):
     path = tmp_path / "phones.db"
-    assert user("list") == (0, "", "")
     assert user("add", ALICE, password="k3pt-away") == (0, f"{ALICE} added\n", "")
     assert keys(path) == {
         name: ha1("alice", "office.example", "k3pt-away", name) for name in ("SHA-256", "MD5")
@@ -66,11 +65,24 @@ def test_user_is_added_changed_listed_and_removed(user, tmp_path):
         (("add", "bob@x.example"), "x" * 1025, 2, "the password has over 1024 characters"),
         (("add", "bob"), "secret", 2, "USER must have a name and a domain, got 'bob'"),
         (("add", "b:b@x.example"), "secret", 2, "a user name must have no colon"),
+        (
+            ("add", "sip:bob@x.example"),
+            "secret",
+            2,
+            "without sip:, got 'sip:bob@x.example': write bob@x.example",
+        ),
+        (("add", "sip://bob@x.example"), "secret", 2, "got 'sip://bob@x.example': write bob@x.ex"),
+        (("remove", "sip:bob@x.example"), "", 2, "got 'sip:bob@x.example': write bob@x.example"),
         (("add", "bob@x.example", "--algorithm", "MD4"), "secret", 2, "--algorithm must be one of"),
         (("add", ALICE), "secret", 1, f"{ALICE} exists: give it another password with"),
         (("passwd", "bob@x.example"), "secret", 1, "bob@x.example does not exist"),
         (("remove", "bob@x.example"), "secret", 1, "bob@x.example does not exist"),
-        (("list", "--database", "none/phones.db"), "", 2, "none does not exist: create it"),
+        (
+            ("add", "bob@x.example", "--database", "none/phones.db"),
+            "x",
+            2,
+            "none does not exist: create it",
+        ),
     ],
 )
 def test_mistake_is_one_line(user, arguments, password, code, problem):
@@ -81,6 +93,17 @@ def test_mistake_is_one_line(user, arguments, password, code, problem):
     assert (found, out) == (code, "")
     assert err.startswith("sippet: ") and problem in err and err.count("\n") == 1
     assert "secret" not in err
+
+
+@pytest.mark.parametrize("action", [("passwd", ALICE), ("remove", ALICE), ("list",)])
+def test_only_adding_users_creates_a_database(user, tmp_path, action):
+    found, out, err = user(*action)
+    assert (found, out) == (2, "")
+    assert err == (
+        "sippet: --database: no such file 'phones.db': check its name, or add a first user with "
+        "sippet user add USER --database phones.db\n"
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_prompt_shows_nothing_and_wants_the_same_twice(popen, tmp_path):

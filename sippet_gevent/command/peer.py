@@ -11,7 +11,7 @@ from ..message.uri_arguments import SLASHES, has_scheme, has_slashes, meant
 from ..stack import Stack
 from ..transport.locate.rfc3263 import SECURE
 from ..transport.tls import TLS
-from .terminal import Mistake, naming
+from .terminal import Mistake, naming, visible
 
 SCHEMES = ("sip:", "sips:", "tel:")
 """Text with one of these prefixes is a URI. Other text gets `sip:` in front."""
@@ -43,8 +43,12 @@ def peer_uri(text: str, verb: str) -> URI:
         uri = URI.parse(written)
     except ParseError as error:
         raise Mistake(f"not a SIP URI: {error}: {write}") from error
-    if not uri.is_sip:
-        raise Mistake(f"{text!r} is a {uri.scheme} URI, which names no host to {verb}: {write}")
+    if not uri.is_sip:  # the only other scheme of SCHEMES is tel
+        number = visible(written.partition(":")[2])
+        raise Mistake(
+            f"{text!r} is a tel URI, which names no host to {verb}: "
+            f"write sip:{number}@HOST;user=phone (RFC 3261 §19.1.6)"
+        )
     return uri
 
 

@@ -50,6 +50,9 @@ def meant(text: str, *, is_sip: bool = False) -> str:
         uri = URI.parse(inner if has_scheme(inner) else f"sip:{inner}")
     except ParseError:
         return EXAMPLE
+    number = inner.partition(":")[2]
+    if is_sip and uri.scheme == "tel" and _TELEPHONE(number):
+        return f"sip:{number}@example.com"
     if not (uri.is_sip and uri.has_valid_host):
         return EXAMPLE
     return excerpt(str(uri._replace(password=None)))[1:-1]

@@ -276,7 +276,10 @@ def test_terminal_shows_the_state_that_lasts(call, callee):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["tel:+1234"], "names no host to call"),
+        (
+            ["tel:+1234"],
+            "names no host to call: write sip:+1234@HOST;user=phone (RFC 3261 §19.1.6)",
+        ),
         (["http://example.com"], "is not a SIP URI"),
         (["sip:x;transport=pigeon"], "unknown transport 'pigeon'"),
         (["sip:x", "--digits", "1x"], "write --digits 12#"),

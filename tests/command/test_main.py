@@ -549,7 +549,8 @@ def test_invalid_option_is_one_line_with_what_to_write(sippet, pem, tmp_path, ca
         ("http://example.com", "'http://example.com' is not a SIP URI: write sip:HOST"),
         (
             "tel:+15551234",
-            "'tel:+15551234' is a tel URI, which names no host to ping: write sip:HOST",
+            "'tel:+15551234' is a tel URI, which names no host to ping: "
+            "write sip:+15551234@HOST;user=phone (RFC 3261 §19.1.6)",
         ),
         ("sip:exa mple", "not a SIP URI: "),
         (

@@ -256,6 +256,7 @@ def test_settings_show_no_password(read):
             for key in ("registrar", "proxy")
         ),
         ("[trunks.a]\naccount = 'anna@a.example'", "sippet.toml:2: [trunks.a] account: must be a sip or sips URI, got 'anna@a.example': write sip:anna@a.example"),
+        ("[trunks.a]\naccount = 'tel:+4930'", "sippet.toml:2: [trunks.a] account: must be a sip or sips URI, got 'tel:+4930': write sip:+4930@example.com"),
         ("[trunks.a]\naccount = 'sip:a.example'", "sippet.toml:2: [trunks.a] account: must have a user, got 'sip:a.example': write account = \"sip:4930123@carrier.example\""),
         ("[trunks.a]\naccount = 'sip:1@a'\npattern = '('", "sippet.toml:3: [trunks.a] pattern: is not a regular expression: '(': missing ), unterminated subpattern at position 0: write pattern = \"0[1-9][0-9]+\""),
         ("[trunks.a]\naccount = 'sip:1@a'\nnext_on = [200]", "sippet.toml:3: [trunks.a] next_on: must be a list of statuses from 300 to 699, got [200]: write next_on = [408, 480, 500, 502, 503, 504]"),

@@ -21,7 +21,13 @@ from ..transport.tls import TLS
 from ..transport.websocket.settings import Web
 from .configuration import Configuration, Words
 from .core_loading import call, load_core
-from .office_checks import check_addresses, check_core_options, check_loopback, check_users
+from .office_checks import (
+    check_addresses,
+    check_core_options,
+    check_database,
+    check_loopback,
+    check_users,
+)
 from .settings import Settings
 from .terminal import Mistake
 from .trunk_settings import OfficeTrunk, OfficeTrunks
@@ -66,8 +72,11 @@ class Office:
         check_core_options(self.settings, self.words)
         check_users(self.settings, self.words)
         try:
-            if self.settings.database is not None and not is_check:
-                self._open(self.settings.database)
+            if self.settings.database is not None:
+                if is_check:
+                    check_database(self.settings.database, self.words)
+                else:
+                    self._open(self.settings.database)
             if self._asks:
                 self.users = OfficeUsers(self._database_users)
                 self.users.configured = configured_users(self.settings)

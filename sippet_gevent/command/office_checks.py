@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from ipaddress import ip_address
 
 from ..stack import Stack
@@ -63,6 +64,18 @@ def check_users(settings: Settings, words: Words) -> None:
             f"{words.name(key)} asks for the passwords of a domain: "
             f"{words.add('domains', 'NAME')}, or --open to ask for none"
         )
+
+
+def check_database(path: str, words: Words) -> None:
+    """Check that a database can be where the settings say, and do not open it. Raises Mistake."""
+    directory = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(directory):
+        problem = f"directory {directory} does not exist: create it, for {path}"
+    elif os.path.isdir(path):
+        problem = f"{path} is a directory: name a file in it"
+    else:
+        return
+    raise Mistake(f"{words.name('database')} {problem}")
 
 
 def check_loopback(stack: Stack, words: Words) -> None:

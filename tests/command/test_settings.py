@@ -431,6 +431,8 @@ def refused(tmp_path):
         ('core = "no_such_module:a"\n', "1: core: cannot load no_such_module: No module named"),
         ('core = "no.py:a"\n', "1: core: there is no file "),
         ('core = "a:b"\n[trunks.a]\naccount = "sip:1@a"\n', "2: [trunks.a]: is for the default ser"),
+        ('database = "none/phones.db"\n' + OFFICE, "1: database: directory none does not exist: create"),
+        ('database = "folder"\n' + OFFICE, "1: database: folder is a directory: name a file in it"),
         ('aliases = { a = "b" }\n' + OFFICE, "1: aliases: alias 'a' leads to 'b', which is none of"),
         ('tls.ca = "sippet.toml"\n' + OFFICE, "1: [tls] ca: cannot load sippet.toml: "),
         ('tls.key = "sippet.toml"\n' + OFFICE, "1: [tls] key: needs a certificate: write certif"),
@@ -445,6 +447,7 @@ def test_each_mistake_names_its_own_line_and_key(refused, tmp_path, text, line):
     (tmp_path / "empty").touch()
     (tmp_path / "bytes").write_bytes(b"\xff")
     os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
     told = refused(text)
     assert told.startswith(f"sippet.toml:{line}"), told
     assert told.isprintable()

@@ -54,12 +54,23 @@ def peer_uri(text: str, verb: str) -> URI:
 
 def outbound_proxy(options: Options) -> URI | None:
     """Return the URI of `--outbound-proxy`. Raises Mistake."""
-    if options.outbound_proxy is None:
+    return option_uri("--outbound-proxy", options.outbound_proxy, "send to")
+
+
+def option_uri(option: str, text: str | None, verb: str) -> URI | None:
+    """Return the SIP URI that an option gives, None if there is none. Raises Mistake.
+
+    Args:
+        option: The name of the option, for the message.
+        text: What the user has written.
+        verb: What the command does with it.
+    """
+    if text is None:
         return None
     try:
-        return peer_uri(options.outbound_proxy, "send to")
+        return peer_uri(text, verb)
     except Mistake as error:
-        raise Mistake(f"--outbound-proxy: {error}") from error
+        raise Mistake(f"{option}: {error}") from error
 
 
 def peer_stack(options: Options, uri: URI) -> Stack:

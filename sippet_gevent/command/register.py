@@ -15,10 +15,11 @@ from ..core.registration.registration import Registration
 from ..errors import Reject, SIPError
 from ..message.message import Response
 from ..message.uri import URI
+from ..message.uri_arguments import given_address
 from ..stack import Stack
 from .interrupts import Interrupted, impatient, interruptible
 from .password import asked, can_ask, credentials_of
-from .peer import outbound_proxy, peer_stack, peer_uri
+from .peer import option_uri, outbound_proxy, peer_stack, peer_uri
 from .status_lines import StatusLines
 from .terminal import Mistake, tell
 from .trace import log_to_stderr, show_messages
@@ -75,6 +76,9 @@ def register(options: Options) -> int:
             raise Mistake(f"{options.uri!r} has no user: write sip:USER@{aor.host}")
         credentials = credentials_of(options, aor.user)
         proxy = outbound_proxy(options)
+        registrar = option_uri("--registrar", options.registrar, "register at")
+        if options.contact is not None:
+            given_address("--contact", options.contact)
         stack = peer_stack(options, proxy or aor)
         if options.verbose:
             show_messages(stack)
@@ -85,14 +89,14 @@ def register(options: Options) -> int:
     with stack:
         try:
             try:
-                return _Kept(options, lines, proxy).run(stack, aor, credentials)
+                return _Kept(options, lines, proxy, registrar).run(stack, aor, credentials)
             except Reject as refused:
                 if refused.status not in _ASKED or credentials is not None or not can_ask(options):
                     raise
                 lines.clear()
                 realm = _realm_of(refused) or aor.host
                 found = asked(options, aor.user, realm)
-                return _Kept(options, lines, proxy).run(stack, aor, found)
+                return _Kept(options, lines, proxy, registrar).run(stack, aor, found)
         except Reject as refusal:
             lines.tell(f"refused by the registrar: {refusal.status} {refusal.reason}", "bad")
             advice = ADVICE.get(refusal.status)
@@ -115,10 +119,13 @@ class _Kept:
 
     _stack: Stack
 
-    def __init__(self, options: Options, lines: StatusLines, proxy: URI | None) -> None:
+    def __init__(
+        self, options: Options, lines: StatusLines, proxy: URI | None, registrar: URI | None
+    ) -> None:
         self._options = options
         self._lines = lines
         self._proxy = proxy
+        self._registrar = registrar
         self._changed = Event()
 
     def run(self, stack: Stack, aor: URI, credentials: Credentials | None) -> int:
@@ -132,7 +139,7 @@ class _Kept:
             credentials=credentials,
             contact=options.contact,
             expires=options.expires,
-            registrar=options.registrar,
+            registrar=self._registrar,
             next_hop=self._proxy,
             on_change=self._note,
         )

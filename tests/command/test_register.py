@@ -201,3 +201,31 @@ def test_message_checks_its_text(sippet):
         assert (ended.returncode, told in ended.stderr) == (2, True)
     ended = sippet("message", "sip:127.0.0.1", "-", "--password-stdin")
     assert "cannot both be standard input" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "problem"),
+    [
+        (
+            "--registrar",
+            "sip://192.0.2.7",
+            "--registrar: 'sip://192.0.2.7' is not a SIP URI, because",
+        ),
+        ("--registrar", "tel:+49", "--registrar: 'tel:+49' is a tel URI, which names no host to"),
+        (
+            "--contact",
+            "sip://a@b",
+            "--contact must be an address, got 'sip://a@b', which is wrong: ",
+        ),
+    ],
+)
+def test_mistake_in_an_option_is_the_only_line(sippet, option, value, problem):
+    ended = sippet("register", "sip:alice@office.example", option, value)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith(f"sippet: {problem}") and ended.stderr.count("\n") == 1
+
+
+def test_registrar_may_be_a_host(office, sippet):
+    host = office.uri.removeprefix("sip:")
+    ended = sippet("register", "sip:alice@office.example", "--registrar", host, "--duration", "0")
+    assert "refused by the registrar: 401" in ended.stdout

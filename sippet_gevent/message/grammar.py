@@ -63,17 +63,19 @@ BLANKS = " \t"
 _DIGITS = re.compile(r"[0-9]+").fullmatch
 
 
-def number(text: str, limit: int = 2**32 - 1, header: str | None = None) -> int:
+def number(
+    text: str, limit: int = 2**32 - 1, header: str | None = None, *, noun: str = "number"
+) -> int:
     """Return a number of ASCII digits, from 0 to `limit`. Raises ParseError.
 
     int() alone would accept '+1', '1_0' and Arabic digits. `header` is the field that an error
-    names.
+    names, and `noun` says what the number is.
     """
     if not _DIGITS(text):
         raise ParseError("not a number", header=header, value=text)
     significant = text.lstrip("0")
     if len(significant) > NUMBER_DIGITS or (value := int(significant or "0")) > limit:
-        raise ParseError(f"number over {limit}", header=header, value=text)
+        raise ParseError(f"{noun} over {limit}", header=header, value=text)
     return value
 
 

@@ -326,7 +326,7 @@ def _parse_sip(scheme: str, rest: str, text: str) -> URI:
         raise ParseError("URI without a proper host and port", value=text)
     port = None
     if match[2] is not None:
-        port = number(match[2], 65535)
+        port = number(match[2], 65535, noun="port")
         if not port:
             raise ParseError("URI with port 0", value=text)
     return URI(

@@ -53,7 +53,7 @@ class Via(NamedTuple):
         transport, host, port, tail = match.groups()
         value = None
         if port is not None:
-            value = number(port, 65535)
+            value = number(port, 65535, noun="port")
             if not value:
                 raise ParseError("sent-by port 0", value=text)
         return cls(transport.upper(), host, value, Parameters.parse(tail) if tail else EMPTY)

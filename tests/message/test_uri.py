@@ -447,3 +447,8 @@ def test_quoted_uri_parameter_is_read_and_written_as_it_came(text):
 def test_quote_in_a_uri_is_refused_unless_around_a_parameter_value(text):
     with pytest.raises(ParseError):
         URI.parse(text)
+
+
+def test_port_that_cannot_exist_is_named_by_the_error():
+    with pytest.raises(ParseError, match="port over 65535: '99999'"):
+        URI.parse("sip:bob@127.0.0.1:99999")

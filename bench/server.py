@@ -135,8 +135,12 @@ def descriptors_for(wanted):
 
 
 def ahead_of_others():
-    """Return the command prefix for the highest priority; empty without the permission."""
-    words = ["chrt", "-r", "1"]
+    """Return the command prefix for the highest priority; empty without the permission.
+
+    Only the thread of the loop gets it. A thread of SQLite with the same priority, on the same
+    core, would keep the loop waiting whenever it computes.
+    """
+    words = ["chrt", "--reset-on-fork", "-r", "1"]
     try:
         return (
             words

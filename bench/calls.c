@@ -1,5 +1,6 @@
 /*
- * An open-loop generator of whole units of work for one SIP server over UDP: calls, proxied calls, registrations.
+ * An open-loop generator of whole units of work for one SIP server: calls, proxied calls, registrations. Over UDP, or
+ * over TLS as a trunk does it, on a few connections that are there before the first unit. The callee speaks UDP.
  *
  *     call      INVITE, 180, 200, ACK, BYE, 200 with a server that answers calls
  *     proxied   the same through a proxy: the generator is the caller and, at -c, the callee
@@ -8,13 +9,18 @@
  *
  * Units begin at a named rate whatever the server does. The Contact, Record-Route and To of the answers are followed, as
  * RFC 3261 section 12 says. A request unanswered for 500 ms (T1) is sent again, at doubling intervals, and counts as lost
- * after five copies. The result is one line of JSON. Latencies are those of the first request, and of nothing refused.
+ * after five copies; over TLS it counts as lost after the same time. The result is one line of JSON. Latencies are those
+ * of the first request, and of nothing refused.
  *
  *     cc -O2 -o calls calls.c
+ *     cc -O2 -o calls calls.c -DWITH_TLS -lssl -lcrypto
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +29,10 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef WITH_TLS
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#endif
 
 enum {
     SLOTS = 1 << 20,            /* most units in progress; the slot is the unit's number modulo this */
@@ -30,6 +40,7 @@ enum {
     MESSAGE = 4096,
     BURST = 64,                 /* datagrams read before anything else is done */
     BEGIN = 256,                /* units begun before anything else is done */
+    MAX_FLOWS = 64,
     MAX_COPIES = 5,
     HISTOGRAM = 20000,          /* latency buckets of 100 us: up to two seconds */
     BUCKET_US = 100,
@@ -48,6 +59,7 @@ static const char HELP[] =
 "  -g S   give up: end S seconds after the last unit has begun; without this, when all units have ended\n"
 "  -w W   at most W units in progress (default: any number)\n"
 "  -s S   CSeq of the first REGISTER of each user (default 1)\n"
+"  -t C   over TLS, on C connections by turns, at most 64; certificates are not verified\n"
 "  -b     busy: never sleep, so that the server never pays for waking the generator\n"
 "  -v     print the first messages on stderr\n"
 "\n"
@@ -55,6 +67,7 @@ static const char HELP[] =
 "  calls call 127.0.0.1 5060                     2000 calls, 500 per second\n"
 "  calls -r 1200 -c 5080 proxied 127.0.0.1 5060  through a proxy, whose target is 127.0.0.1:5080\n"
 "  calls -n 20000 -u 10000 register 127.0.0.1 5060\n"
+"  calls -t 16 call 127.0.0.1 5061               over 16 TLS connections\n"
 "\n"
 "exit status: 0 every unit succeeded, 1 some did not, 2 wrong usage or no socket\n";
 
@@ -76,7 +89,8 @@ static struct {
     double rate, pause, patience;
     int users, first_cseq, busy, verbose, port, local, callee_local;
     unsigned id;
-    int caller, callee;
+    int caller, callee, flows;
+    const char *transport;
     struct sockaddr_in server;
     uint32_t histogram[HISTOGRAM + 1];
 } run;
@@ -84,6 +98,15 @@ static struct {
 static struct unit table[SLOTS];
 static struct { long first, last; int number[SLOTS]; } waiting[MAX_COPIES + 2]; /* by copies sent: due in the order of entry */
 static char host[64];
+
+#ifdef WITH_TLS
+static struct flow {
+    SSL *ssl;
+    int sock, local;
+    char *out, in[2 * MAX_DATAGRAM + 1];    /* what the connection had no room for; what is no whole message yet */
+    size_t used, room, got;
+} flows[MAX_FLOWS];
+#endif
 
 static double now(void)
 {
@@ -121,6 +144,83 @@ static void transmit(int sock, const char *text, const struct sockaddr_in *to)
     if (run.verbose && shown++ < 16)
         fprintf(stderr, "---- sent\n%s", text);
     sendto(sock, text, strlen(text), 0, (const struct sockaddr *)to, sizeof *to);
+}
+
+#ifdef WITH_TLS
+static void flush(struct flow *flow)
+{
+    while (flow->used) {
+        int done = SSL_write(flow->ssl, flow->out, flow->used < MAX_DATAGRAM ? flow->used : MAX_DATAGRAM);
+
+        if (done <= 0) {
+            int error = SSL_get_error(flow->ssl, done);
+
+            ERR_clear_error();
+            if (error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE)
+                die("the server has ended a connection");
+            return;
+        }
+        memmove(flow->out, flow->out + done, flow->used -= done);
+    }
+}
+
+static void connect_flows(void)
+{
+    SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+
+    if (context == NULL)
+        die("no TLS context");
+    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    for (struct flow *flow = flows; flow < flows + run.flows; flow++) {
+        struct sockaddr_in local;
+        socklen_t length = sizeof local;
+        int on = 1;
+
+        flow->sock = socket(AF_INET, SOCK_STREAM, 0);
+        setsockopt(flow->sock, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        if (flow->sock < 0 || connect(flow->sock, (struct sockaddr *)&run.server, sizeof run.server) < 0)
+            die("no connection");
+        getsockname(flow->sock, (struct sockaddr *)&local, &length);
+        flow->local = ntohs(local.sin_port);
+        flow->ssl = SSL_new(context);
+        SSL_set_fd(flow->ssl, flow->sock);
+        if (SSL_connect(flow->ssl) != 1)
+            die("no TLS handshake");
+        fcntl(flow->sock, F_SETFL, O_NONBLOCK);
+    }
+}
+#endif
+
+/* Send a message of the caller. A unit stays on its connection. */
+static void tell(const struct unit *unit, const char *text)
+{
+#ifdef WITH_TLS
+    if (run.flows) {
+        struct flow *flow = &flows[unit->number % run.flows];
+        size_t length = strlen(text);
+
+        if (flow->used + length > flow->room)
+            flow->out = realloc(flow->out, flow->room = 2 * (flow->used + length));
+        memcpy(flow->out + flow->used, text, length);
+        flow->used += length;
+        flush(flow);
+        return;
+    }
+#else
+    (void)unit;
+#endif
+    transmit(run.caller, text, &run.server);
+}
+
+static int local_port(const struct unit *unit)
+{
+#ifdef WITH_TLS
+    if (run.flows)
+        return flows[unit->number % run.flows].local;
+#else
+    (void)unit;
+#endif
+    return run.local;
 }
 
 /* ---- reading */
@@ -208,19 +308,20 @@ static void invite(struct unit *unit)
 
     sprintf(text,
             "INVITE sip:bob@%s:%d SIP/2.0\r\n"
-            "Via: SIP/2.0/UDP 127.0.0.1:%d;branch=z9hG4bK%08x.%ld;rport\r\n"
+            "Via: SIP/2.0/%s 127.0.0.1:%d;branch=z9hG4bK%08x.%ld;rport\r\n"
             "Max-Forwards: 70\r\n"
             "From: \"Alice\" <sip:alice@127.0.0.1>;tag=%ld\r\n"
             "To: <sip:bob@%s>\r\n"
             "Call-ID: %08x.%ld@bench\r\n"
             "CSeq: 1 INVITE\r\n"
-            "Contact: <sip:alice@127.0.0.1:%d>\r\n"
+            "Contact: <sip:alice@127.0.0.1:%d%s>\r\n"
             "User-Agent: calls\r\n"
             "Content-Type: application/sdp\r\n"
             "Content-Length: %zu\r\n\r\n%s",
-            host, run.port, run.local, run.id, unit->number, unit->number, host, run.id, unit->number, run.local,
+            host, run.port, run.transport, local_port(unit), run.id, unit->number, unit->number, host, run.id, unit->number,
+            local_port(unit), run.flows ? ";transport=tls" : "",
             strlen(SDP), SDP);
-    transmit(run.caller, text, &run.server);
+    tell(unit, text);
 }
 
 static void reregister(struct unit *unit)
@@ -230,7 +331,7 @@ static void reregister(struct unit *unit)
 
     sprintf(text,
             "REGISTER sip:%s SIP/2.0\r\n"
-            "Via: SIP/2.0/UDP 127.0.0.1:%d;branch=z9hG4bK%08x.%ld;rport\r\n"
+            "Via: SIP/2.0/%s 127.0.0.1:%d;branch=z9hG4bK%08x.%ld;rport\r\n"
             "Max-Forwards: 70\r\n"
             "From: <sip:user%ld@%s>;tag=%ld\r\n"
             "To: <sip:user%ld@%s>\r\n"
@@ -239,8 +340,8 @@ static void reregister(struct unit *unit)
             "Contact: <sip:user%ld@127.0.0.1:5062>;expires=3600\r\n"
             "User-Agent: calls\r\n"
             "Content-Length: 0\r\n\r\n",
-            host, run.local, run.id, unit->number, user, host, unit->number, user, host, user, cseq, user);
-    transmit(run.caller, text, &run.server);
+            host, run.transport, local_port(unit), run.id, unit->number, user, host, unit->number, user, host, user, cseq, user);
+    tell(unit, text);
 }
 
 static void wait_for(struct unit *unit)
@@ -251,7 +352,7 @@ static void wait_for(struct unit *unit)
 static void request(struct unit *unit)
 {
     if (unit->state == LEAVING)
-        transmit(run.caller, unit->bye, &run.server);
+        tell(unit, unit->bye);
     else if (run.mode == REGISTER)
         reregister(unit);
     else
@@ -288,14 +389,14 @@ static char *within(const struct unit *unit, const char *answer, const char *met
     copy_field(to, answer, "To", 't', "To");
     sprintf(text,
             "%s %s SIP/2.0\r\n"
-            "Via: SIP/2.0/UDP 127.0.0.1:%d;branch=z9hG4bK%08x.%ld.%s;rport\r\n"
+            "Via: SIP/2.0/%s 127.0.0.1:%d;branch=z9hG4bK%08x.%ld.%s;rport\r\n"
             "Max-Forwards: 70\r\n%s"
             "From: \"Alice\" <sip:alice@127.0.0.1>;tag=%ld\r\n%s"
             "Call-ID: %08x.%ld@bench\r\n"
             "CSeq: %d %s\r\n"
             "User-Agent: calls\r\n"
             "Content-Length: 0\r\n\r\n",
-            method, target, run.local, run.id, unit->number, method, route, unit->number, to, run.id, unit->number, cseq,
+            method, target, run.transport, local_port(unit), run.id, unit->number, method, route, unit->number, to, run.id, unit->number, cseq,
             method);
     return strdup(text);
 }
@@ -307,13 +408,13 @@ static void refused(const struct unit *unit, const char *answer)
     copy_field(to, answer, "To", 't', "To");
     sprintf(text,
             "ACK sip:bob@%s:%d SIP/2.0\r\n"
-            "Via: SIP/2.0/UDP 127.0.0.1:%d;branch=z9hG4bK%08x.%ld;rport\r\n"
+            "Via: SIP/2.0/%s 127.0.0.1:%d;branch=z9hG4bK%08x.%ld;rport\r\n"
             "Max-Forwards: 70\r\n"
             "From: \"Alice\" <sip:alice@127.0.0.1>;tag=%ld\r\n%s"
             "Call-ID: %08x.%ld@bench\r\n"
             "CSeq: 1 ACK\r\nContent-Length: 0\r\n\r\n",
-            host, run.port, run.local, run.id, unit->number, unit->number, to, run.id, unit->number);
-    transmit(run.caller, text, &run.server);
+            host, run.port, run.transport, local_port(unit), run.id, unit->number, unit->number, to, run.id, unit->number);
+    tell(unit, text);
 }
 
 static void note(const struct unit *unit, double time)
@@ -369,7 +470,7 @@ static void answered(const char *text, double time)
                 end(unit, &run.other);
                 return;
             }
-            transmit(run.caller, unit->ack, &run.server);
+            tell(unit, unit->ack);
             unit->state = PAUSED;
             unit->due = time + run.pause;
             unit->copies = 0;
@@ -379,7 +480,7 @@ static void answered(const char *text, double time)
                 send_request(unit, time);
             }
         } else if (unit->ack)
-            transmit(run.caller, unit->ack, &run.server);
+            tell(unit, unit->ack);
     } else if (unit->state == LEAVING)
         end(unit, status == 200 ? &run.ok : &run.other);
 }
@@ -441,6 +542,46 @@ static int drain(int sock, double time)
     return count;
 }
 
+#ifdef WITH_TLS
+/* Read what has come on a connection, and take the whole messages of it. */
+static int drain_flow(struct flow *flow, double time)
+{
+    int got = SSL_read(flow->ssl, flow->in + flow->got, sizeof flow->in - 1 - flow->got);
+
+    flush(flow);
+    if (got <= 0) {
+        int error = SSL_get_error(flow->ssl, got);
+
+        ERR_clear_error();
+        if (error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE)
+            die("the server has ended a connection");
+        return 0;
+    }
+    flow->in[flow->got += got] = 0;
+
+    char *at = flow->in, *body;
+
+    while ((body = strstr(at, "\r\n\r\n"))) {
+        const char *finish, *length = field(at, "Content-Length", 'l', &finish);
+        char *next = body + 4 + (length && length < body ? atoi(length) : 0), after;
+
+        if (next > flow->in + flow->got)
+            break;
+        after = *next;
+        *next = 0;
+        if (strncmp(at, "SIP/2.0 ", 8) == 0)
+            answered(at, time);
+        else
+            run.stray++;
+        *next = after;
+        at = next;
+    }
+    memmove(flow->in, at, flow->got -= at - flow->in);
+    flow->in[flow->got] = 0;
+    return 1;
+}
+#endif
+
 /* Send again what is due, by the number of copies sent: the units of each number are due in the order of entry, but for
  * those that ring. */
 static void sweep(double time)
@@ -462,8 +603,10 @@ static void sweep(double time)
                     run.broken += unit->state == LEAVING;
                     end(unit, &run.lost);
                 } else {
-                    request(unit);
-                    run.resent++;
+                    if (!run.flows) {            /* RFC 3261 section 17.1.1.2: timer A is for UDP */
+                        request(unit);
+                        run.resent++;
+                    }
                     unit->due = time + T1 * (1 << unit->copies++);
                     wait_for(unit);
                 }
@@ -489,7 +632,7 @@ int main(int count, char **words)
     int option, callee_port = 0;
 
     run.units = 2000, run.rate = 500, run.users = 10000, run.first_cseq = 1;
-    while ((option = getopt(count, words, "n:r:c:p:u:s:g:w:bvh")) != -1)
+    while ((option = getopt(count, words, "n:r:c:p:u:s:g:w:t:bvh")) != -1)
         switch (option) {
         case 'n': run.units = atol(optarg); break;
         case 'r': run.rate = atof(optarg); break;
@@ -499,6 +642,7 @@ int main(int count, char **words)
         case 's': run.first_cseq = atoi(optarg); break;
         case 'g': run.patience = atof(optarg); break;
         case 'w': run.window = atol(optarg); break;
+        case 't': run.flows = atoi(optarg); break;
         case 'b': run.busy = 1; break;
         case 'v': run.verbose = 1; break;
         case 'h': fputs(HELP, stdout); return 0;
@@ -507,7 +651,7 @@ int main(int count, char **words)
     for (run.mode = CALL; optind < count && run.mode <= REGISTER && strcmp(words[optind], MODES[run.mode]); run.mode++)
         ;
     if (count - optind != 3 || run.mode > REGISTER || run.units < 1 || run.rate <= 0 || run.users < 1 ||
-        (run.mode == PROXIED && callee_port == 0)) {
+        (run.mode == PROXIED && callee_port == 0) || run.flows < 0 || run.flows > MAX_FLOWS) {
         fputs(HELP, stderr);
         return 2;
     }
@@ -520,6 +664,16 @@ int main(int count, char **words)
         return 2;
     }
     run.id = (unsigned)getpid() * 2654435761u ^ (unsigned)time(NULL);
+    run.transport = run.flows ? "TLS" : "UDP";
+    if (run.flows) {
+#ifdef WITH_TLS
+        signal(SIGPIPE, SIG_IGN);
+        connect_flows();
+#else
+        fputs("calls: built without TLS\n", stderr);
+        return 2;
+#endif
+    }
     run.caller = bound(0, &run.local);
     run.callee = run.mode == PROXIED ? bound(callee_port, &run.callee_local) : -1;
 
@@ -544,6 +698,10 @@ int main(int count, char **words)
             busy = 1;
         }
         busy += drain(run.caller, time);
+#ifdef WITH_TLS
+        for (struct flow *flow = flows; flow < flows + run.flows; flow++)
+            busy += drain_flow(flow, time);
+#endif
         if (run.callee >= 0)
             busy += drain(run.callee, time);
         if (time - swept > 0.005) {

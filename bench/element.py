@@ -10,7 +10,7 @@ import gevent
 from collecting import collect_as_served
 from gevent.fileobject import FileObjectPosix
 
-from sippet_gevent import Location, Registrar, Stack, forward
+from sippet_gevent import TLS, Location, Registrar, Stack, forward
 
 WAIT = 0.1
 """Seconds that the core of `waits` waits before it answers, as for a database."""
@@ -89,8 +89,13 @@ def main():
     parser.add_argument("target", type=int, nargs="?", help="port of the callee, for proxied")
     parser.add_argument("--spend", type=float, default=0, metavar="MS", help="CPU of each INVITE")
     parser.add_argument("--stats", action="store_true", help="print statistics on request")
+    parser.add_argument(
+        "--cert", metavar="FILE", help="certificate and key in one PEM file: serves TLS, too"
+    )
     options = parser.parse_args()
-    stack = Stack(f"udp:127.0.0.1:{options.port}")
+    secure = [f"tls:127.0.0.1:{options.port}"] if options.cert else []
+    tls = TLS(options.cert) if options.cert else None
+    stack = Stack(f"udp:127.0.0.1:{options.port}", *secure, tls=tls)
     if options.spend:
         UNITS[options.unit](stack, options.target, options.spend)
     else:

@@ -9,16 +9,18 @@
 The capacity C is measured before each run: calls per second of a closed loop. Then calls begin at
 multiples of C whatever the server does, and an INVITE without answer is repeated after 500 ms, 1 s
 (timer A). A call counts when its BYE is answered while calls still begin. The server is on one
-core, the generator on the other. Where the generator cannot begin ten times C calls, let the core
-of the server compute for a while: --spend 0.3.
+core, the generator on the other. With --tls the calls come over TLS, on a few connections, and no
+INVITE is repeated (RFC 3261 §17.1.1.2). Where the generator cannot begin ten times C calls, let the
+core of the server compute for a while: --spend 0.3.
 """
 
 import argparse
 import json
+import tempfile
 import time
 from statistics import median
 
-from generator import free_ports
+from generator import certificate, free_ports
 from server import (
     BENCH,
     Server,
@@ -36,12 +38,16 @@ EXAMPLES = """examples:
   python bench/overload.py                           three cores, three multiples, two minutes
   python bench/overload.py --unit call --seconds 10  longer runs of one of them
   python bench/overload.py --recovery 60             ten times C for a minute before the recovery
+  python bench/overload.py --tls                     over TLS, at 2 and 5 times the capacity
   python bench/overload.py --spend 0.3               each INVITE costs the core 0.3 ms more
 """
 UNITS = ("call", "proxied", "waits")
-MULTIPLES = (2, 5, 10)
+MULTIPLES = {"udp": (2, 5, 10), "tls": (2, 5)}
 WINDOWS = {"call": 32, "proxied": 32, "waits": 800}
 """Calls in progress while C is measured: enough to keep the server busy, and no queue."""
+
+CONNECTIONS = 16
+"""TLS connections, as of a few trunks."""
 
 PATIENCE = 3
 """Seconds that the generator waits for the last calls of a run."""
@@ -50,12 +56,14 @@ PATIENCE = 3
 class Element(Server):
     """The server under test, with its statistics."""
 
-    def __init__(self, unit, spend, core):
+    def __init__(self, unit, spend, core, cert):
         self.unit, self.port = unit, free_ports(2)
         self.target = self.port + 1
         words = [unit, self.port, self.target, "--stats"]
         if spend:
             words += ["--spend", spend]
+        if cert:
+            words += ["--cert", cert]
         super().__init__(
             unit,
             [*ahead_of_others(), *python(BENCH / "element.py", *words)],
@@ -87,6 +95,7 @@ class Calls(Load):
             *ahead_of_others(),
             f"{self.directory.name}/calls",
             *(["-c", element.target] if mode == "proxied" else []),
+            *(["-t", CONNECTIONS] if self.tls else []),
             *([] if self.core is None else ["-b"]),
             *words,
             mode,
@@ -132,8 +141,8 @@ def recovery(load, element, rate, baseline, most=10):
     return None
 
 
-def measure(unit, options, load, core):
-    element = Element(unit, options.spend, core)
+def measure(unit, options, load, core, cert):
+    element = Element(unit, options.spend, core, cert)
     try:
         element.start()
         element.wait_ready(lambda: is_bound(element.port))
@@ -147,7 +156,7 @@ def measure(unit, options, load, core):
             for _ in range(3)
         ]
         rows = {}
-        for multiple in options.multiple or MULTIPLES:
+        for multiple in options.multiple or MULTIPLES["tls" if cert else "udp"]:
             progress(f"{unit}: {multiple} times the capacity")
             most = capacity(load, element, options.seconds)  # a shared machine changes
             rows[multiple] = offered(load, element, most * multiple, options.seconds)
@@ -199,15 +208,17 @@ def main():
         "--recovery", type=float, default=4, metavar="SECONDS", help="of ten times C (default 4)"
     )
     parser.add_argument("--spend", type=float, default=0, metavar="MS", help="CPU of each INVITE")
+    parser.add_argument("--tls", action="store_true", help="over TLS instead of UDP")
     parser.add_argument("--json", metavar="FILE", help="write everything measured to FILE")
     options = parser.parse_args()
     stop_on_sigterm()
     server_core, load_core = cores()
     everything = {}
-    with Calls(load_core) as load:
+    with Calls(load_core, tls=options.tls) as load, tempfile.TemporaryDirectory() as directory:
+        cert = certificate(directory) if options.tls else None
         for unit in options.unit or UNITS:
             try:
-                everything[unit] = measure(unit, options, load, server_core)
+                everything[unit] = measure(unit, options, load, server_core, cert)
             except ServerError as error:
                 raise SystemExit(f"bench: {error}") from error
             print(table(unit, everything[unit]) + "\n", flush=True)

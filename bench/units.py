@@ -24,7 +24,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
-from generator import free_ports
+from generator import WITH_TLS, free_ports
 from server import BENCH, Server, ServerError, cores, pinned_to, python, stop_on_sigterm
 from stateful import COMPILED, PURE, machine, missing_gevent, missing_ours, progress, search_path
 
@@ -129,8 +129,8 @@ def is_bound(port):
 class Load:
     """Builds `calls.c` and `load.c` in a temporary directory and runs them on the other core."""
 
-    def __init__(self, core):
-        self.core = core
+    def __init__(self, core, *, tls=False):
+        self.core, self.tls = core, tls
 
     def __enter__(self):
         compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
@@ -139,7 +139,8 @@ class Load:
         self.directory = tempfile.TemporaryDirectory(prefix="sippet-bench-")
         for name in ("calls", "load"):
             binary = Path(self.directory.name, name)
-            subprocess.run([compiler, "-O2", "-o", binary, BENCH / f"{name}.c"], check=True)
+            more = WITH_TLS if self.tls else ()
+            subprocess.run([compiler, "-O2", "-o", binary, BENCH / f"{name}.c", *more], check=True)
         return self
 
     def __exit__(self, *exc_info):

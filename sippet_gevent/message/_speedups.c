@@ -483,11 +483,24 @@ static PyObject *text_or_none(const Parameter *parameter)
     return PyUnicode_FromStringAndSize(parameter->at, parameter->length);
 }
 
+/* The port of a Via without one, by its transport (TRANSPORTS of iana.py); 0 for a transport that is not usual. */
+static int default_port(const char *transport, Py_ssize_t length)
+{
+    static const struct {
+        const char *name;
+        int port;
+    } usual_ones[] = {{"UDP", 5060}, {"TCP", 5060}, {"TLS", 5061}, {"WSS", 443}, {"WS", 80}};
+    for (size_t i = 0; i < sizeof usual_ones / sizeof *usual_ones; i++)
+        if ((Py_ssize_t)strlen(usual_ones[i].name) == length && !memcmp(usual_ones[i].name, transport, length))
+            return usual_ones[i].port;
+    return 0;
+}
+
 /* Return one of the usual texts, which are made once; a new text for any other. */
 static PyObject *shared_text(const char *at, Py_ssize_t length)
 {
     static const char *const texts[] = {
-        "UDP", "TCP", "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "UPDATE", "INFO", "REFER",
+        "UDP", "TCP", "TLS", "WSS", "WS", "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "UPDATE", "INFO", "REFER",
         "SUBSCRIBE", "NOTIFY", "MESSAGE", "PUBLISH",
     };
     static PyObject *made[sizeof texts / sizeof *texts];
@@ -522,8 +535,9 @@ static PyObject *plain_mandatory(PyObject *module, PyObject *fields)
         Py_RETURN_NONE;
     const char *host = at;
     at = read_host(at, stop);
-    if (!at || transport_end - transport != 3 || (memcmp(transport, "UDP", 3) && memcmp(transport, "TCP", 3)))
-        Py_RETURN_NONE; /* others have other default ports in their keys */
+    int usual_port = default_port(transport, transport_end - transport);
+    if (!at || !usual_port)
+        Py_RETURN_NONE;
     const char *host_end = at;
     for (const char *c = host; c < host_end; c++)
         if (*c >= 'A' && *c <= 'Z')
@@ -574,7 +588,7 @@ static PyObject *plain_mandatory(PyObject *module, PyObject *fields)
         memcpy(out, host, host_length);
         out += host_length;
         *out++ = ':';
-        int n = 0, value = port > 0 ? port : 5060;
+        int n = 0, value = port > 0 ? port : usual_port;
         for (; value; value /= 10)
             number[n++] = '0' + value % 10;
         while (n)
@@ -647,9 +661,11 @@ static PyObject *request_key(PyObject *module, PyObject *data)
     if (at == uri || stop - at < (Py_ssize_t)sizeof version + 4 || memcmp(at, version, sizeof version - 1))
         Py_RETURN_NONE;
     at += sizeof version - 1;
-    if (memcmp(at, "UDP ", 4) && memcmp(at, "TCP ", 4))
+    const char *space = memchr(at, ' ', stop - at);
+    int usual_port = space ? default_port(at, space - at) : 0;
+    if (!usual_port)
         Py_RETURN_NONE;
-    at += 4;
+    at = space + 1;
     const char *end = memchr(at, '\r', stop - at);
     if (!end || stop - end < 3 || end[1] != '\n' || end[2] == ' ' || end[2] == '\t')
         Py_RETURN_NONE; /* cut off, or folded */
@@ -674,7 +690,7 @@ static PyObject *request_key(PyObject *module, PyObject *data)
     *out++ = ' ';
     memcpy(out, host, host_length);
     out += host_length;
-    out += snprintf(out, 8, ":%d ", port > 0 ? port : 5060);
+    out += snprintf(out, 8, ":%d ", port > 0 ? port : usual_port);
     memcpy(out, is_ack ? "INVITE" : method, is_ack ? 6 : method_length);
     out += is_ack ? 6 : method_length;
     return PyUnicode_FromStringAndSize(text, out - text);

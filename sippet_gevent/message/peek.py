@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from ..errors import ParseError
-from .iana import DEFAULT_PORT
+from .iana import DEFAULT_PORTS
 from .message import Request
 from .parser import ParserLimits, parse
 from .speedups import c
@@ -23,7 +23,7 @@ _OTHER = rf";(?!(?i:branch)[=;\r]){_TOKEN}+(?:={_VALUE}+)?"
 # surely the top one. Commas and quotes do not match.
 _TOP = re.compile(
     rf"([A-Z]+) [^ \r\n]+ SIP/2\.0\r\n"
-    rf"Via: SIP/2\.0/(?:UDP|TCP) ([a-z0-9][a-z0-9.-]*)(?::([0-9]{{1,5}}))?"
+    rf"Via: SIP/2\.0/(UDP|TCP|TLS|WSS|WS) ([a-z0-9][a-z0-9.-]*)(?::([0-9]{{1,5}}))?"
     rf"(?:{_OTHER})*;(?i:branch)=(z9hG4bK{_VALUE}+)(?:{_OTHER})*\r\n(?![ \t])".encode()
 ).match
 _TO = re.compile(rb"\r\n[Tt][Oo]?[ \t]*:([^\r\n]*)(\r\n(?![ \t]))?").search
@@ -44,8 +44,8 @@ def request_key(data: bytes) -> str | None:
     found = _TOP(data)
     if found is None:
         return None
-    method, host, port, branch = found.groups()
-    number = int(port or DEFAULT_PORT)
+    method, transport, host, port, branch = found.groups()
+    number = int(port or DEFAULT_PORTS[transport.decode()])
     if not 0 < number < 65536 or len(method) + len(host) + len(branch) > LONGEST:
         return None
     name = "INVITE" if method == b"ACK" else method.decode()

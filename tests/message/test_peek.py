@@ -35,9 +35,16 @@ def test_key_of_an_ack_is_that_of_its_invite(key_of):
 
 
 @both_keys
-def test_key_has_the_default_port(key_of):
-    found = key_of(INVITE.replace(b".example:5061", b".example"))
-    assert found == "z9hG4bKabc.1 client.example:5060 INVITE"
+@pytest.mark.rfc("3261 18.1.1")
+@pytest.mark.rfc("7118 5.5")
+@pytest.mark.parametrize(
+    ("transport", "port"),
+    [(b"UDP", 5060), (b"TCP", 5060), (b"TLS", 5061), (b"WS", 80), (b"WSS", 443)],
+)
+def test_key_has_the_default_port_of_its_transport(key_of, transport, port):
+    message = INVITE.replace(b".example:5061", b".example").replace(b"UDP", transport)
+    key = f"z9hG4bKabc.1 client.example:{port} INVITE"
+    assert key_of(message) == parse(message).mandatory.key == key
 
 
 @both_keys
@@ -47,7 +54,10 @@ def test_key_has_the_default_port(key_of):
         (b"Via:", b"v:"),
         (b"Via:", b"Max-Breadth: 1\r\nVia:"),  # another Via may come before it
         (b"Via: ", b"Via:"),
-        (b"/UDP", b"/TLS"),  # another default port
+        (b"/UDP", b"/SCTP"),
+        (b"/UDP", b"/UDP\0\0\0\0\0\0"),
+        (b"/UDP", b"/"),
+        (b"/UDP", b"/tls"),
         (b"client", b"Client"),
         (b";x=[::1]", b";x=[::1], SIP/2.0/UDP a.example;branch=z9hG4bK2"),
         (b";x=[::1]", b';x="a"'),

@@ -341,7 +341,9 @@ class TransactionLayer:
                 if tx.state is PROCEEDING and tx.user is not None:
                     tx.user.flow_ended(error)
 
-    def unreachable(self, flow: Flow, quote: bytes, error: TransportError) -> str:
+    def unreachable(
+        self, flow: Flow, quote: bytes, error: TransportError, *, ends_flow: bool = False
+    ) -> str:
         """Tell a client transaction that its request has not reached the flow's peer (§18.4,
         §17.1.4).
 
@@ -351,6 +353,11 @@ class TransactionLayer:
         more, and the error is about an earlier copy. Other methods are still repeated after a 100
         (RFC 3261 figure 6), so the peer that has sent it is gone. After the final response nothing
         waits.
+
+        If the error is a hard one, its flow has ended as well, for all bindings and registrations
+        (RFC 5626 §7). One error is enough, because the branch proves that the message has come from
+        the way to the peer, and the peer's host says that the port is closed. A phone that starts
+        again soon registers anew. Nobody would be helped by requests for it until then.
 
         This may be called from within send(), between two effects. So the transaction is told from
         a callback of the loop.
@@ -369,11 +376,13 @@ class TransactionLayer:
             or tx.flow.remote != flow.remote
         ):
             return "unmatched"
-        gevent.get_hub().loop.run_callback(self._not_delivered, tx, error)
+        gevent.get_hub().loop.run_callback(self._not_delivered, tx, error, ends_flow)
         return "matched"
 
-    def _not_delivered(self, tx: ClientRecord, error: TransportError) -> None:
+    def _not_delivered(self, tx: ClientRecord, error: TransportError, ends_flow: bool) -> None:
         if _waits(tx):
+            if ends_flow:  # first, so that a REGISTER which fails by it is not repeated at once
+                self.flow_ended(tx.flow, error)
             self.drive(tx, tx.handle(TRANSPORT_ERROR, self._now(), error))
 
     def stop(self) -> None:

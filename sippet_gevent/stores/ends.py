@@ -121,7 +121,12 @@ class Ends:
         """Of the deadlines, when these here were added. Each stop has forgotten those of before."""
         self._slots: set[int] = set()  # of END_SECONDS, which have a deadline
         self._by_flow: dict[FlowName, str | set[str]] = {}  # addresses-of-record
-        self._cut_off: deque[str] = deque()  # addresses-of-record whose flow has ended
+        # addresses-of-record whose flow has ended, and the flow
+        self._cut_off: deque[tuple[str, FlowName]] = deque()
+        self.dead: dict[FlowName, int] = {}
+        """Flows of datagrams that have ended, with the addresses-of-record from which their
+        bindings are still to be removed. A flow of datagrams has no end of its own, so a REGISTER
+        that comes by it takes it out of here."""
         self._is_removing = False  # from a store that does not wait
         self._enders: list[Greenlet[..., None]] = []  # which tell a store that may wait
         self._is_expiring = False
@@ -140,8 +145,9 @@ class Ends:
         elif self._guarded is not None:
             self.deadlines.add(stack.clock.now(), _Sweep(self))
         # connections ended when this stack was stopped, and nobody was told then
-        for names in self._by_flow.values():
-            self._cut(names)
+        for flow, names in self._by_flow.items():
+            if flow.node:
+                self._cut(flow, names)
         self._start_enders(stack)
 
     def changed(self, aor: str, before: Bindings, after: Bindings) -> None:
@@ -150,8 +156,8 @@ class Ends:
             slot = int(binding.expires_at / END_SECONDS) + 1 if binding.expires_at < math.inf else 0
             if slot not in self._slots:
                 self._plan(binding.expires_at)
-        for binding in after or before:
-            if binding.by_flow_only:
+        for binding in after + before:
+            if binding.flow is not None:
                 self._note_flows(aor, before, after)
                 break
 
@@ -211,13 +217,17 @@ class Ends:
     def _expired(self, removed: Iterable[tuple[str, Bindings]]) -> None:
         for aor, bindings in removed:
             for binding in bindings:
-                if binding.by_flow_only:
+                if binding.flow is not None:
                     self._note_flows(aor, bindings, ())
                     break
 
     def _note_flows(self, aor: str, before: Bindings, after: Bindings) -> None:
-        """Note which addresses-of-record are reached by a connection of ours alone."""
-        old, new = _connections(before), _connections(after)
+        """Note which addresses-of-record lose bindings with a flow."""
+        old, new = _flows(before), _flows(after)
+        if self.dead:
+            for binding in after:
+                if binding.flow in self.dead and binding not in before:  # registered by it anew
+                    del self.dead[binding.flow]
         for name in old - new:
             names = self._by_flow.get(name)
             if isinstance(names, set):
@@ -234,16 +244,29 @@ class Ends:
                 self._by_flow[name] = {names, aor}
 
     def _flow_ended(self, name: FlowName) -> None:
-        """Remove the bindings that only this flow has led to (RFC 5626 §7), in the hub."""
-        self._cut(self._by_flow.pop(name, ()))
+        """Remove the bindings that use this flow (RFC 5626 §7), in the hub."""
+        if name.node:
+            self._cut(name, self._by_flow.pop(name, ()))
+        elif name not in self.dead:  # it may be used again
+            self._cut(name, self._by_flow.get(name, ()))
         if self._location.stack is not None:
             self._start_enders(self._location.stack)
 
-    def _cut(self, names: str | Iterable[str]) -> None:
+    def _cut(self, flow: FlowName, names: str | Iterable[str]) -> None:
         """Note addresses-of-record whose flow may have ended."""
         for aor in (names,) if isinstance(names, str) else names:
             if len(self._cut_off) < ENDED_FLOWS:
-                self._cut_off.append(aor)
+                self._cut_off.append((aor, flow))
+                if not flow.node:
+                    self.dead[flow] = self.dead.get(flow, 0) + 1
+
+    def _removed(self, flow: FlowName) -> None:
+        """Note that an address-of-record has no binding of a flow any more that has ended."""
+        left = self.dead.get(flow, 0) - 1
+        if left > 0:
+            self.dead[flow] = left
+        else:
+            self.dead.pop(flow, None)
 
     def _start_enders(self, stack: Owner) -> None:
         """Remove the bindings of these, a bounded number at a time."""
@@ -262,7 +285,9 @@ class Ends:
         """Remove bindings whose flow has ended from a store that does not wait."""
         self._is_removing = False
         for _ in range(min(len(self._cut_off), ENDS_AT_ONCE)):
-            self._location.update(self._cut_off.popleft(), self._location.live)
+            aor, flow = self._cut_off.popleft()
+            self._location.update(aor, self._location.live)
+            self._removed(flow)
         stack = self._location.stack
         if self._cut_off and stack is not None and self.deadlines is not None:
             self._is_removing = True
@@ -274,20 +299,25 @@ class Ends:
         Thousands of connections may end together, and registrations must not wait behind them.
         """
         while self._cut_off:
-            aor = self._cut_off.popleft()
+            aor, flow = self._cut_off.popleft()
             try:
                 self._location.update(aor, self._location.live)
+                self._removed(flow)
             except SIPError:
-                self._cut_off.append(aor)
+                self._cut_off.append((aor, flow))
                 clock.sleep(RETRY)
             except BaseException:  # the stack is stopped; when it is started again, others go on
-                self._cut_off.append(aor)
+                self._cut_off.append((aor, flow))
                 raise
 
 
-def _connections(bindings: Bindings) -> set[FlowName]:
-    """Return the connections that alone lead to some of these bindings."""
-    return {b.flow for b in bindings if b.by_flow_only and b.flow is not None and b.flow.node}
+def _flows(bindings: Bindings) -> set[FlowName]:
+    """Return the flows with which some of these bindings end.
+
+    A phone may listen at its Contact when its connection has ended, so only a connection that alone
+    leads to it counts. A flow of datagrams leads to the port at which the phone listens.
+    """
+    return {b.flow for b in bindings if b.flow is not None and (b.by_flow_only or not b.flow.node)}
 
 
 class _End:

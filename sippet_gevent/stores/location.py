@@ -170,16 +170,19 @@ class Location:
         """
         if now is None:
             now = self.store.now()
+        dead = self._ends.dead
         for binding in bindings:
-            if binding.expires_at <= now or (binding.by_flow_only and self.has_ended(binding)):
+            if binding.expires_at <= now or (
+                (binding.by_flow_only or dead) and self.has_ended(binding)
+            ):
                 return tuple(b for b in bindings if b.expires_at > now and not self.has_ended(b))
         return bindings
 
     def has_ended(self, binding: Binding) -> bool:
-        """True when the only way to this Contact was a flow of this process that has ended (RFC
-        5626 §7)."""
+        """True when the only way to this Contact was a flow of this process that has ended, or when
+        it uses a flow of datagrams that has (RFC 5626 §7)."""
         flow, stack = binding.flow, self.stack
-        return (
+        return flow in self._ends.dead or (
             binding.by_flow_only
             and flow is not None
             and stack is not None

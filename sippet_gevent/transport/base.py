@@ -209,13 +209,17 @@ class Events(Protocol):
             error: Why it has ended.
         """
 
-    def unreachable(self, flow: Flow, quote: bytes, error: TransportError) -> str:
+    def unreachable(
+        self, flow: Flow, quote: bytes, error: TransportError, *, ends_flow: bool = False
+    ) -> str:
         """Report that a datagram has not reached a flow's peer (§18.4).
 
         Args:
             flow: Where it was sent.
             quote: The beginning of the datagram.
             error: Why it was not delivered.
+            ends_flow: True if nothing will be delivered by this flow any more, so the flow has
+                ended if the datagram was a request that waits (RFC 5626 §7).
 
         Returns:
             `matched`, `unmatched` or `truncated`, the counter in `stack.stats()["icmp"]`.
@@ -257,7 +261,9 @@ class _Ignored:
     def flow_ended(self, flow: Flow, error: TransportError) -> None:
         pass
 
-    def unreachable(self, flow: Flow, quote: bytes, error: TransportError) -> str:
+    def unreachable(
+        self, flow: Flow, quote: bytes, error: TransportError, *, ends_flow: bool = False
+    ) -> str:
         return "unmatched"
 
     def waited(self, transport: Transport, seconds: float, *, stands: bool) -> Receive | None:

@@ -11,6 +11,7 @@ from gevent import socket
 from gevent.event import Event
 
 from sippet_gevent import (
+    URI,
     InvalidValue,
     Location,
     MemoryBindings,
@@ -26,6 +27,7 @@ from sippet_gevent.testing.stores import FAILURES, FAULTS, Faulty
 from sippet_gevent.testing.stores.calls import PATIENCE
 from sippet_gevent.testing.stores.samples import binding
 
+from ..conditions import until
 from ..conformance.test_flows import DOMAIN, SERVER, Office
 from ..core.wire import Peer
 
@@ -676,3 +678,137 @@ def test_tcp_connection_that_the_phone_ends_removes_its_binding_at_once(end):
         assert told.wait(30)
         assert len(location.store) == 0
         phone.close()
+
+
+# ---- flows of datagrams
+
+
+class PhonePort:
+    """A phone's UDP port that registers by its flow, over a real socket."""
+
+    def __init__(self, stack):
+        self.stack = stack
+        self.where = stack.engine.transports[0].local
+        self.cseq = 0
+        self.open(0)
+
+    def open(self, port):
+        self.socket = socket.socket(type=socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", port))
+        self.socket.settimeout(PATIENCE)
+
+    @property
+    def port(self):
+        return self.socket.getsockname()[1]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.socket.close()
+
+    def register(self, user="alice", contact=";ob"):
+        self.cseq += 1
+        self.socket.sendto(
+            f"REGISTER sip:127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.1:5060;rport;branch=z9hG4bK{user}"
+            f"{self.port}{self.cseq}\r\nFrom: <sip:{user}@127.0.0.1>;tag=1\r\nTo: <sip:{user}@127.0.0.1>\r\n"
+            f"Call-ID: {user}{self.port}\r\nCSeq: {self.cseq} REGISTER\r\nMax-Forwards: 70\r\n"
+            f"Contact: <sip:{user}@10.0.0.1:{self.port}{contact}>\r\nContent-Length: 0\r\n\r\n".encode(),
+            self.where,
+        )
+        assert self.socket.recv(4096).startswith(b"SIP/2.0 200")
+
+
+@pytest.fixture
+def real():
+    """A default server on a UDP socket, and its Location."""
+    location = Location()
+    with Stack("udp:127.0.0.1:0", core=RegistrarProxy(location)) as stack:
+        yield stack, location
+
+
+def called(stack, user="alice"):
+    """Return the status of a call to a user of a server."""
+    with Stack("udp:127.0.0.1:0") as caller, gevent.Timeout(PATIENCE):
+        where = stack.engine.transports[0].local
+        return caller.request("INVITE", f"sip:{user}@127.0.0.1:{where[1]}").status
+
+
+@pytest.mark.rfc("5626 7")
+@pytest.mark.parametrize("contact", [";ob", ""])  # by its flow only, and behind NAT
+def test_closed_udp_port_ends_all_bindings_of_its_flow(real, contact):
+    stack, location = real
+    told = []
+    location.watch(told.append)
+    with PhonePort(stack) as phone, PhonePort(stack) as other:
+        for user in ("alice", "bob"):
+            phone.register(user, contact)
+        other.register("carol", contact)
+        phone.socket.close()
+        assert called(stack) == 480  # by ICMP, and not after 32 seconds
+        until(lambda: len(location.store) == 1)
+        assert called(stack, "bob") == 404  # without a try
+    assert sorted((e.kind, e.binding.uri.user) for e in told[3:]) == [
+        ("flow ended", "alice"),
+        ("flow ended", "bob"),
+    ]
+    assert not location._ends.dead and len(location._ends._by_flow) == 1
+
+
+@pytest.mark.rfc("5626 7")
+def test_phone_that_registers_again_by_the_same_udp_port_is_called_again(real):
+    stack, location = real
+    with PhonePort(stack) as phone:
+        phone.register()
+        port = phone.port
+        phone.socket.close()
+        called(stack)
+        until(lambda: not len(location.store))
+        phone.open(port)
+        for _ in range(2):
+            phone.register()
+        assert [b.uri.port for b in location.lookup(URI.parse("sip:alice@127.0.0.1"))] == [port]
+        phone.socket.close()
+        called(stack)
+        until(lambda: not len(location.store))
+
+
+@pytest.mark.rfc("5626 7")
+@pytest.mark.parametrize(("latency", "first"), [(None, "end"), (0.02, "end"), (0.02, "REGISTER")])
+def test_register_by_a_dead_udp_flow_keeps_its_binding(sip, latency, first):
+    memory = MemoryBindings(sip.clock.wall)
+    store = memory if latency is None else Faulty(memory, sleep=sip.clock.sleep)
+    location = Location(store)
+    office = Office(sip, RegistrarProxy(location))
+    bob = office.phone("NAT", "bob").register()
+    (binding,) = memory.lookup(bob.aor)
+    flow = office.stack.names.live_flow(binding.flow)
+    if latency:
+        store.latency = latency
+    if first == "end":
+        office.stack.engine.flow_ended(flow, None)
+    bob.ask("REGISTER", f"sip:{DOMAIN}", to=f"<{bob.aor}>", call_id="bob", number=9)
+    if first == "REGISTER":
+        office.stack.engine.flow_ended(flow, None)
+    sip.advance(1)
+    assert [b.cseq for b in memory.lookup(bob.aor)] == [9] and not location._ends.dead
+    office.stack.engine.flow_ended(flow, None)
+    sip.advance(1)
+    assert not memory.lookup(bob.aor) and not location._ends.dead and not location._ends._by_flow
+
+
+def test_udp_flow_that_ends_while_the_store_fails_is_left_out_and_removed_later(sip):
+    memory = MemoryBindings(sip.clock.wall)
+    store = Faulty(memory, sleep=sip.clock.sleep)
+    location = Location(store)
+    office = Office(sip, RegistrarProxy(location))
+    bob = office.phone("NAT", "bob").register()
+    store.fault = "failing"
+    name = memory.lookup(bob.aor)[0].flow
+    for _ in range(3):
+        office.stack.engine.flow_ended(office.stack.names.live_flow(name), None)
+        sip.advance(1)
+    assert during(sip, 0.1, lambda: location.get(bob.aor)) == [()] and len(memory) == 1
+    store.fault = None
+    sip.advance(2 * ends.RETRY)
+    assert len(memory) == 0 and not location._ends.dead

@@ -20,9 +20,9 @@ _MSG_ERRQUEUE: int | None = (
     getattr(_socket, "MSG_ERRQUEUE", None) if sys.platform == "linux" else None
 )
 
-Undelivered = Callable[[bytes, SockAddr, str], str]
-"""Takes the beginning of a datagram, its destination, and the error in words. Returns the name of
-the counter for the report."""
+Undelivered = Callable[[bytes, SockAddr, icmp.Notice], str]
+"""Takes the beginning of a datagram, its destination, and the error. Returns the name of the
+counter for the report."""
 
 
 class ErrorQueue:
@@ -83,10 +83,6 @@ class ErrorQueue:
             if notice is not None:
                 found += 1
                 unreachable = notice.kind is icmp.UNREACHABLE
-                fate = (
-                    self._undelivered(quote, address, notice.problem)
-                    if unreachable
-                    else notice.kind
-                )
+                fate = self._undelivered(quote, address, notice) if unreachable else notice.kind
                 self.counts[fate] = self.counts.get(fate, 0) + 1
         return found

@@ -9,6 +9,10 @@ and nothing of ours (RFC 1122 §3.2.2, RFC 1812 §4.3.2.3). IPv6 quotes up to 12
 
 An attacker that can forge a source address can forge these messages. So only the quoted datagram
 proves something.
+
+A request fails by each error of §18.4, because it can be sent elsewhere. A flow ends by a hard
+error only, by which its peer says that nothing receives there. Routers that have lost their way say
+so for a moment, and such soft errors must not end a connection (RFC 1122 §4.2.3.9).
 """
 
 from __future__ import annotations
@@ -53,6 +57,16 @@ _FRAGMENTATION_NEEDED = (_ICMP, 3, 4)
 """Not a failure, because Linux has already noted the MTU of the path, and sends the retransmission
 in fragments."""
 
+# Origin, type and code. RFC 1122 §3.2.2.1 has hosts send these two, and routers the others.
+_HARD = frozenset(
+    (
+        (_ICMP, 3, 2),  # protocol unreachable
+        (_ICMP, 3, 3),  # port unreachable
+        (_ICMP6, 1, 4),  # RFC 4443 §3.1: port unreachable
+        (_ICMP6, 4, 1),  # §3.4: unrecognized next header
+    )
+)
+
 # struct sock_extended_err: errno, origin, type, code, padding, info, data
 _EXTENDED_ERROR = struct.Struct("=iBBBxII")
 _FAMILY = struct.Struct("=H")
@@ -61,10 +75,12 @@ _ADDRESSES = {2: slice(4, 8), 10: slice(8, 24)}
 
 
 class Notice(NamedTuple):
-    """An ICMP error: its kind, and the problem in words."""
+    """An ICMP error: its kind, the problem in words, and whether it is hard (RFC 1122
+    §4.2.3.9)."""
 
     kind: str
     problem: str
+    is_hard: bool = False
 
 
 def read(ancillary: Iterable[tuple[int, int, bytes]]) -> Notice | None:
@@ -84,7 +100,8 @@ def read(ancillary: Iterable[tuple[int, int, bytes]]) -> Notice | None:
             if (origin, type_, code) == _FRAGMENTATION_NEEDED
             else _KINDS.get((origin, type_), IGNORED)
         )
-        return Notice(kind, f"{os.strerror(number)}{_offender(data[_EXTENDED_ERROR.size :])}")
+        problem = f"{os.strerror(number)}{_offender(data[_EXTENDED_ERROR.size :])}"
+        return Notice(kind, problem, (origin, type_, code) in _HARD)
     return None
 
 

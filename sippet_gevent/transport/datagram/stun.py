@@ -112,16 +112,24 @@ def ask(identity: bytes) -> bytes:
     return _message(_BINDING, COOKIE + identity, b"", False)
 
 
-def mapped_address(reply: bytes) -> tuple[bytes, tuple[str, int]] | None:
+def read_answer(reply: bytes) -> tuple[bytes, tuple[str, int] | None] | None:
     """Read the answer to a Binding request of ours.
 
     Returns:
-        The transaction id, and our address as the peer saw it; None if this is not a well-formed
-        answer with an address.
+        The transaction id, and our address as the peer saw it, None for an error response. None if
+        this is neither a well-formed error response nor a success response with an address.
     """
     size = len(reply)
-    if reply[:2] != _SUCCESS or reply[4:8] != COOKIE or not _HEADER <= size <= LONGEST or size % 4:
+    if (
+        reply[:2] not in (_SUCCESS, _ERROR)
+        or reply[4:8] != COOKIE
+        or not _HEADER <= size <= LONGEST
+        or size % 4
+        or int.from_bytes(reply[2:4], "big") != size - _HEADER
+    ):
         return None
+    if reply[:2] == _ERROR:  # it fails by any code, and without one (RFC 5389 §7.3.4)
+        return reply[8:_HEADER], None
     at = _HEADER
     while at + 4 <= size:
         kind = int.from_bytes(reply[at : at + 2], "big")

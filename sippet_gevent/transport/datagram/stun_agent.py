@@ -68,8 +68,9 @@ class StunAgent:
         """Counters of STUN messages by outcome.
 
         Requests of peers: `answered`; `refused` with a 420; `dropped`; `rate_limited`. Our own
-        keep-alives: `keepalive_answered`, `keepalive_unanswered`, and `address_changed` when the
-        answer shows that a NAT has given us another address."""
+        keep-alives: `keepalive_answered`, `keepalive_refused` by an error response,
+        `keepalive_unanswered`, and `address_changed` when the answer shows that a NAT has given us
+        another address."""
 
     def take(self, data: bytes, flow: KeptFlow) -> bool:
         """Answer a datagram at once if it is a Binding request (RFC 5626 §8).
@@ -128,13 +129,21 @@ class StunAgent:
 
     def _take_answer(self, data: bytes, flow: KeptFlow) -> str:
         """Take the answer to a Binding request of ours, from the address that the request was sent
-        to (RFC 5389 §7.3.3); return its counter."""
-        found = stun.mapped_address(data)
+        to (RFC 5389 §7.3.3); return its counter.
+
+        An error response of any code, and a changed address, fail the flow (RFC 5626 §4.4.2). Only
+        the peer, and elements on the way to it, can know the transaction.
+        """
+        found = stun.read_answer(data)
         asked = None if found is None else self.pending.get(found[0])
         if found is None or asked is None or asked.remote != flow.remote:
             return "dropped"
         del self.pending[found[0]]
         asked.unanswered = 0
+        if found[1] is None:
+            self.lines.line(log, logging.INFO, "keep-alive", "keep-alive refused: flow=%s", asked)
+            self._failed(asked, "the peer answers a keep-alive with an error")
+            return "keepalive_refused"
         before, asked.mapped = asked.mapped, found[1]
         if before not in (None, asked.mapped):
             text = 'address changed: flow=%s reason="the peer sees us at another address now"'

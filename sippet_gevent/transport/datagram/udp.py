@@ -14,7 +14,7 @@ from ...message.iana import TRANSPORTS
 from ...message.uri import bracketed
 from ..base import IGNORED, Address, Events, Flow, Receive, Transport
 from ..interfaces import WILDCARDS, Interfaces, Routes, SockAddr, is_link_local, sockaddr
-from . import pktinfo, stun
+from . import icmp, pktinfo, stun
 from .bursts import EMPTY
 from .bursts import fastest as read
 from .error_queue import ErrorQueue
@@ -303,16 +303,17 @@ class UDP(Transport):
             error = TransportError(f"{flow} has failed: {reason}", flow, kind="flow_ended")
             gevent.get_hub().loop.run_callback(self.events.flow_ended, flow, error)
 
-    def _undelivered(self, quote: bytes, address: SockAddr, problem: str) -> str:
+    def _undelivered(self, quote: bytes, address: SockAddr, notice: icmp.Notice) -> str:
         """Report a datagram of ours that could not be delivered; return what the report meant."""
         flow = self._flows.get(address) or self._flow(address)
         if quote[4:8] == stun.COOKIE and quote < stun.BELOW_TEXT:
-            return self.stun_agent.unreachable(quote, flow)
+            # a Binding request fails by hard errors only (RFC 5389 §7.2.1)
+            return self.stun_agent.unreachable(quote, flow) if notice.is_hard else icmp.IGNORED
         host, port = flow.remote
         failure = TransportError(
-            f"cannot reach {bracketed(host)}:{port}: {problem}", flow, kind="unreachable"
+            f"cannot reach {bracketed(host)}:{port}: {notice.problem}", flow, kind="unreachable"
         )
-        return self.events.unreachable(flow, quote, failure)
+        return self.events.unreachable(flow, quote, failure, ends_flow=notice.is_hard)
 
     # ---- flows
 

@@ -550,15 +550,45 @@ def test_flow_whose_keepalives_are_not_answered_has_failed():
         until(lambda: failed == [flow])
 
 
+@pytest.mark.rfc("5626 4.4.2", "5389 7.3.4")
+@pytest.mark.parametrize(
+    "code", [b"\x00\x00\x03\x00", b"\x00\x00\x04\x14", b"\x00\x00\x05\x00", b""]
+)
+def test_flow_whose_keepalive_gets_an_error_response_has_failed(code):
+    with Stack("udp:127.0.0.1:0") as phone, socket.socket(type=socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(PATIENCE)
+        failed = []
+        phone.engine.flow_watch = failed.append
+        point = phone.engine.transports[0]
+        flow = point.connect(server.getsockname())
+        flow.probe()
+        asked, source = server.recvfrom(100)
+        error = b"" if not code else b"\x00\x09\x00\x04" + code
+        head = b"\x01\x11" + len(error).to_bytes(2, "big") + stun.COOKIE
+        server.sendto(head + b"a stranger.." + error, source)  # of no request of ours
+        server.sendto(head + asked[8:20] + error + b"\0\0\0\0", source)  # malformed
+        with socket.socket(type=socket.SOCK_DGRAM) as stranger:
+            stranger.bind(("127.0.0.1", 0))
+            stranger.sendto(head + asked[8:20] + error, source)
+        until(lambda: point.stun == {"dropped": 3})
+        assert not failed
+        server.sendto(head + asked[8:20] + error, source)
+        until(lambda: failed == [flow])
+        assert point.stun == {"dropped": 3, "keepalive_refused": 1}
+
+
 @given(st.binary(max_size=100))
 def test_stun_answer_of_any_bytes_raises_nothing(data):
-    stun.mapped_address(b"\x01\x01" + data)
-    stun.mapped_address(b"\x01\x01\x00\x08" + stun.COOKIE + bytes(12) + data)
+    for kind in (b"\x01\x01", b"\x01\x11"):
+        stun.read_answer(kind + data)
+        length = len(data).to_bytes(2, "big")
+        stun.read_answer(kind + length + stun.COOKIE + bytes(12) + data)
 
 
 @given(st.binary(min_size=12, max_size=12), st.ip_addresses().map(str), st.integers(0, 65535))
 def test_stun_answer_has_the_source_address(identity, host, port):
-    assert stun.mapped_address(stun.answer(stun.ask(identity), host, port)) == (
+    assert stun.read_answer(stun.answer(stun.ask(identity), host, port)) == (
         identity,
         (host, port),
     )

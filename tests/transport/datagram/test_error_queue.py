@@ -144,6 +144,34 @@ def test_icmp_message_that_quotes_a_request_ends_it(waiting, silent, method):
     assert transport.icmp == {"matched": 1}
 
 
+@pytest.mark.rfc("5626 7")
+@pytest.mark.parametrize(
+    ("error", "method", "status", "ends"),
+    [
+        (PORT_UNREACHABLE, "INVITE", 0, True),
+        ((V4, 3, 2), "OPTIONS", 0, True),
+        ((V4, 3, 1), "OPTIONS", 0, False),  # host unreachable: a router has lost its way
+        ((V4, 3, 13), "OPTIONS", 0, False),
+        (PORT_UNREACHABLE, "INVITE", 180, False),  # it has answered since
+    ],
+)
+def test_flow_ends_by_a_hard_error_for_a_waiting_request_only(
+    waiting, silent, error, method, status, ends
+):
+    transport, tx, data = waiting(method)
+    ended = []
+    transport.events.flow_watch = ended.append
+    if status:
+        silent.sendto(bytes(parse(data).response(status, to="<sip:x@x>;tag=1")), transport.local)
+        assert next(iter(tx)).status == status
+    entry = (extended_error(*error), data, silent.getsockname())
+    forge(transport, entry, (entry[0], branch_changed(data), entry[2]))
+    gevent.sleep(0)
+    assert ended == ([tx.transaction.flow] if ends else [])
+    if status:
+        tx.cancel()
+
+
 def branch_changed(data):
     head, name, tail = data.partition(b";branch=z9hG4bK")
     return head + name + bytes((tail[0] ^ 1,)) + tail[1:]
@@ -277,6 +305,16 @@ def test_keep_alive_that_is_refused_is_unanswered_at_once(udp):
     )
     flow.probe()  # and it is not counted twice
     until(lambda: udp.stun["keepalive_unanswered"] == 2)
+
+
+@pytest.mark.rfc("5389 7.2.1")
+def test_keep_alive_that_a_router_cannot_deliver_waits_for_its_answer(udp, peer):
+    host, port = peer.getsockname()[:2]
+    flow = udp.connect((host, port))
+    flow.probe()
+    entry = (extended_error(V4, 3, 1), stun.ask(flow.asked), flow.address)
+    forge(udp, entry)
+    assert udp.icmp == {"ignored": 1} and not udp.stun and [*udp.stun_agent.pending] == [flow.asked]
 
 
 def test_icmp_error_for_a_transaction_that_just_ended_is_ignored(waiting, silent):

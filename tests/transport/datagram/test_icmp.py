@@ -54,6 +54,18 @@ def test_each_kind_of_icmp_error_counts_as_the_rfc_has_it(origin, type_, codes, 
     assert {icmp.read([extended_error(origin, type_, code)]).kind for code in codes} == {kind}
 
 
+@pytest.mark.rfc("5626 7", "5389 7.2.1")
+def test_only_what_the_host_itself_reports_is_a_hard_error():
+    hard = {
+        (origin, type_, code)
+        for origin in (V4, V6)
+        for type_ in range(256)
+        for code in range(16)
+        if icmp.read([extended_error(origin, type_, code)]).is_hard
+    }
+    assert hard == {(V4, 3, 2), (V4, 3, 3), (V6, 1, 4), (V6, 4, 1)}
+
+
 @pytest.mark.parametrize(
     ("ancillary", "problem"),
     [

@@ -72,10 +72,10 @@ class Admission:
         self._patience = 64 * timers.t1
         self.priority = _priority_of(limits)
         """Requests that pass before others."""
-        self.shed_fraction: Callable[[], float] = self._fullness
-        """Returns the part of the requests that clients should not send, 0 to 1 (RFC 7339 §5.3).
-        Another measure of load may take its place."""
-        self.thinning: Callable[[], float] = lambda: 0.0
+        self.shed_fraction: Callable[[str], float] = self._fullness
+        """Returns the part of its requests that a client at a host should not send, 0 to 1 (RFC
+        7339 §5.3). Another measure of load may take its place."""
+        self.thinning: Callable[[str], float] = lambda host: 0.0
         """Returns the part that overload demands; Overload.thinning() takes its place."""
         self._lacks_memory = False
         self._told: set[WaitingCore] = set()
@@ -100,7 +100,7 @@ class Admission:
         self._large_reserve = _with_reserve(limits.large_bytes, limits)
         self._forwarding_reserve = _with_reserve(limits.forwarding, limits)
 
-    def _fullness(self) -> float:
+    def _fullness(self, host: str) -> float:
         """Return the part of the last quarter of a limit on cores that is used.
 
         While memory is short, it is at least a half. While messages wait, it is at least what their
@@ -111,7 +111,7 @@ class Admission:
             len(self.handlers) / limits.handlers if limits.handlers else 1.0,
             len(self.forwarding_invites) / max(limits.forwarding, 1),
         )
-        least = max(0.5 if self._lacks_memory else 0.0, self.thinning())
+        least = max(0.5 if self._lacks_memory else 0.0, self.thinning(host))
         return min(max((used - (1 - SHARE)) / SHARE, least), 1.0)
 
     def use_memory(self, is_short: bool) -> None:

@@ -38,7 +38,7 @@ def receive_cancel(
     if tx is None or tx.flow.origin != flow.origin or tx.flow.remote[0] != flow.remote[0]:
         stateless.refuse_stranger(cancel, flow)
         return
-    stateless.feedback.write(cancel)
+    stateless.feedback.write(cancel, flow.remote[0])
     user = tx.user
     tag = _tag_sent(tx) or (user.request.to_tag if user is not None else None)
     if tag is not None:

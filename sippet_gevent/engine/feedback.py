@@ -51,9 +51,10 @@ class Feedback:
         layer.write_feedback = self.write
         layer.renew_feedback = self.renew
 
-    def write(self, message: Request | Response) -> str:
-        """Write the present values into a request, or into the response to it, if the client has
-        offered the parameters (§5.1). Return what was written; "" if it has not."""
+    def write(self, message: Request | Response, host: str) -> str:
+        """Write the present values for a client at this host into a request, or into the response
+        to it, if the client has offered the parameters (§5.1). Return what was written; "" if it
+        has not."""
         headers = message.headers
         text = headers.fields.get("Via")
         if text is None or not may_have_feedback(text if type(text) is str else text[0]):
@@ -68,9 +69,9 @@ class Feedback:
         offered = (parameters.get("oc-algo") or "").strip('"').lower()
         if "loss" not in [each.strip() for each in offered.split(",")]:
             return ""
-        return self._tell(headers, via)
+        return self._tell(headers, via, host)
 
-    def renew(self, response: Response | bytes, written: str) -> Response | bytes:
+    def renew(self, response: Response | bytes, written: str, host: str) -> Response | bytes:
         """Return a response with the present values in its top Via.
 
         What another element has written there does not count, because feedback is hop by hop
@@ -79,18 +80,19 @@ class Feedback:
         Args:
             response: A response to a client that has offered the parameters, whole or formatted.
             written: What write() returned for the request.
+            host: The host of the client.
         """
         if isinstance(response, bytes):
-            return response.replace(written.encode(), self._values().encode(), 1)
+            return response.replace(written.encode(), self._values(host).encode(), 1)
         try:
             strip_feedback(response.headers)
-            self._tell(response.headers, response.headers.top_via)
+            self._tell(response.headers, response.headers.top_via, host)
         except ParseError:
             pass
         return response
 
-    def _values(self) -> str:
-        loss = round(100 * min(max(self._admission.shed_fraction(), 0.0), 1.0))
+    def _values(self, host: str) -> str:
+        loss = round(100 * min(max(self._admission.shed_fraction(host), 0.0), 1.0))
         # oc-seq is a time, and increases within one moment, too (§4.4); the algorithm is quoted, as
         # §9 has it, although one word needs no quotes
         self._sequence = max(self._since + self._now(), self._sequence + LEAST_STEP)
@@ -99,8 +101,8 @@ class Feedback:
             f';oc-seq={self._sequence:.5f};oc-algo="loss"'
         )
 
-    def _tell(self, headers: Headers, via: Via) -> str:
-        values = self._values()
+    def _tell(self, headers: Headers, via: Via, host: str) -> str:
+        values = self._values(host)
         at = headers.top_via_line
         below = split_first(headers.lines[at][2], ",")[1]
         text = f"{via.without_params(*PARAMETERS)}{values}"

@@ -261,7 +261,7 @@ class Ingress:
             feedback = ""
             text = request.headers.fields["Via"]
             if may_have_feedback(text if type(text) is str else text[0]):
-                feedback = self.stateless.feedback.write(request)
+                feedback = self.stateless.feedback.write(request, flow.remote[0])
             if method in KEPT_FOR:
                 grant_keep(request, flow)
             tx = layer.new_server(request, key, reply, method == "INVITE")

@@ -76,11 +76,11 @@ class TransactionLayer:
         self.controlled: dict[ServerRecord, str] = {}
         """Server transactions whose clients have offered overload control (RFC 7339 §5.1), with the
         parameters in the Via of their request."""
-        self.write_feedback: Callable[[Response], str] | None = None
-        """Writes the present feedback into a response without a transaction, if its client has
-        offered overload control."""
-        self.renew_feedback: Callable[[Response | bytes, str], Response | bytes] | None = None
-        """Writes the present feedback into a response to one of those."""
+        self.write_feedback: Callable[[Response, str], str] | None = None
+        """Writes the present feedback for a host into a response without a transaction, if its
+        client has offered overload control."""
+        self.renew_feedback: Callable[[Response | bytes, str, str], Response | bytes] | None = None
+        """Writes the present feedback for a host into a response to one of those."""
         self.feedback_taken: Callable[[tuple[str, str, int], Via, float], None] | None = None
         """Takes a destination, our Via in its response, and the time, for overload control (RFC
         7339 §5.4). None if that is not asked for."""
@@ -109,7 +109,7 @@ class TransactionLayer:
         """Send a response that no transaction will repeat. Its request counts as answered."""
         self.counters.answered += 1
         if self.write_feedback is not None:
-            self.write_feedback(response)
+            self.write_feedback(response, flow.remote[0])
         try:
             self.send(flow, bytes(response))
         except TransportError as error:
@@ -222,7 +222,7 @@ class TransactionLayer:
     ) -> None:
         """Feed an event of our own to a transaction and carry out the effects."""
         if self.controlled and tx in self.controlled and message and self.renew_feedback:
-            message = self.renew_feedback(message, self.controlled[tx])
+            message = self.renew_feedback(message, self.controlled[tx], tx.flow.remote[0])
         self.drive(tx, tx.handle(event, self._now(), message))
 
     def respond(self, tx: ServerRecord, response: Response) -> None:

@@ -27,7 +27,7 @@ from .admission import OVERLOAD
 from .layer import TransactionLayer
 from .queue import NewRequests
 from .shedding import PATIENCE, SHED_SECONDS, Shedding
-from .thinning import Thinning
+from .thinning import ThinningByClient
 from .time_share import TimeShare
 from .users import ServerRecord
 
@@ -129,7 +129,7 @@ class Overload:
         self._arrival = 0.0
         self._began = self._pressed = self._looked = 0.0
         self._measured = 0.0
-        self._thinning = Thinning(self._standing, self._late, self._patience)
+        self._thinning = ThinningByClient(self._standing, self._late, self._patience)
         self.shedding = Shedding(layer, self.waiting, self._thinning, refuse, self._pass, crashed)
         """Refuses or drops new requests that are not served."""
         self._refreshes = TimeShare(REFRESHES, self._standing, layer.sources)
@@ -198,15 +198,15 @@ class Overload:
         self.waited("loop", seconds, stands=now - self._looked < LOOP_SECONDS)
         self._looked = now
 
-    def thinning(self) -> float:
-        """Return the part of the requests that clients should not send (RFC 7339 §5.3)."""
-        if not self.is_active and not self._thinning.part:
+    def thinning(self, host: str) -> float:
+        """Return the part of its requests that a client should not send (RFC 7339 §5.3)."""
+        thinning = self._thinning
+        if not self.is_active and not thinning.asks:
             return 0.0
         now = self._now()
         delay = self.delay if now - self._measured < self._standing else 0.0
-        waiting = self.waiting.requests
-        oldest = now - next(iter(waiting.values()))[0] if waiting else 0.0
-        return self._thinning.follow(now, delay, oldest)
+        waits = self.waiting.waits(host, now)
+        return thinning.follow(host, now, delay, *waits, is_over=not self.is_active)
 
     def _begin(self, now: float) -> None:
         self.is_active = self.sorts = True
@@ -329,8 +329,10 @@ class Overload:
         waiting.put(key, self._now() if arrival is None else arrival, data, flow, cancel)
         if len(waiting.requests) > WAITING:
             now = self._now()
-            self._thinning.unserved += 1
-            shedding.drop(waiting.take_late(now, now, 1), now)
+            oldest = waiting.take_late(now, now, 1)
+            self._thinning.total.unserved += 1
+            self._thinning.count([each.remote[0] for _, (_, _, each, _, _) in oldest], served=False)
+            shedding.drop(oldest, now)
         if not self._is_scheduled:
             self._schedule()
         return True
@@ -398,7 +400,9 @@ class Overload:
             if request is None:
                 break
             _, data, flow, cancel, _ = request[1]
-            self._thinning.served += 1
+            self._thinning.total.served += 1
+            if self._thinning.clients:
+                self._thinning.count((flow.remote[0],), served=True)
             admission.admits = True
             try:
                 self._pass(data, flow)
@@ -433,7 +437,7 @@ class Overload:
         self._admission.overloaded(False)
         self.is_active = self.sorts = self._is_scheduled = False
         self._late_since.clear()
-        self._thinning.part = 0.0
+        self._thinning.clear()
         self.parsed = None
         if self._timer is not None:
             self._timer.close()

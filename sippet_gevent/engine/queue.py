@@ -63,6 +63,18 @@ class NewRequests:
         else:
             keys[key] = None
 
+    def waits(self, host: str, now: float) -> tuple[float, float]:
+        """Return for how many seconds the oldest request of a host's source waits, and the oldest
+        one of all; 0.0 if none waits."""
+        requests = self.requests
+        if not requests:
+            return 0.0, 0.0
+        longest = now - next(iter(requests.values()))[0]
+        if self._sources.is_exempt(host):
+            return longest, longest
+        keys = self._by_source.get(source_of(host))
+        return (now - requests[next(iter(keys))][0] if keys else 0.0), longest
+
     def pop(self, key: str) -> Waiting | None:
         """Remove a request, and return it; None if it does not wait."""
         request = self.requests.pop(key, None)

@@ -12,7 +12,7 @@ from .admission import OVERLOAD
 from .layer import TransactionLayer
 from .queue import NewRequests, Waiting
 from .refused import RefusedLately
-from .thinning import Thinning
+from .thinning import ThinningByClient
 
 PATIENCE = 0.5
 """Of T1, 250 ms: a new request that has waited for so long is refused or dropped. An answer that is
@@ -52,7 +52,7 @@ class Shedding:
         self,
         layer: TransactionLayer,
         waiting: NewRequests,
-        thinning: Thinning,
+        thinning: ThinningByClient,
         refuse: Callable[[bytes, Flow, str, float], None],
         passes: Receive,
         crashed: Callable[[BaseException, bytes, Flow], None],
@@ -92,14 +92,19 @@ class Shedding:
             if now - arrival < self._patience or now >= until:
                 return
             waiting.pop(key)
-            self._thinning.unserved += 1
+            self._thinning.total.unserved += 1
+            if self._thinning.clients:
+                self._thinning.count((flow.remote[0],), served=False)
             now = self.refuse_one(key, data, flow, now)
             if cancel is not None:
                 self._passes(*cancel)
         if requests and now < until:
             late = waiting.take_late(now - self._patience, now - self.longest)
             if late:
-                self._thinning.unserved += len(late)
+                self._thinning.total.unserved += len(late)
+                if self._thinning.clients:
+                    hosts = [flow.remote[0] for _, (_, _, flow, _, _) in late]
+                    self._thinning.count(hosts, served=False)
                 self.drop(late, now)
 
     def refuse_one(self, key: str, data: bytes, flow: Flow, now: float) -> float:

@@ -150,7 +150,7 @@ class Stateless:
             plain_mandatory and plain_mandatory(fields)
         ) or read_mandatory(request.headers)
         reply = note_source(request, mandatory, flow)
-        self.feedback.write(request)
+        self.feedback.write(request, flow.remote[0])
         return reply
 
     def refuse_stranger(self, request: Request, flow: Flow) -> None:
@@ -164,7 +164,7 @@ class Stateless:
         headers = request.headers
         via = headers.fields["Via"]
         if may_have_feedback(via if type(via) is str else via[0]):
-            self.feedback.write(request)
+            self.feedback.write(request, flow.remote[0])
         self._counters.answered += 1
         tag = "" if request.mandatory.to_tag is not None else self._tag_of(headers.fields)
         try:

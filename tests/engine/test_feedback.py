@@ -49,7 +49,7 @@ def test_client_that_offers_control_in_another_spelling_gets_a_value(sip, caller
 @pytest.mark.rfc("7339 5.2")
 def test_overloaded_server_tells_the_part_that_it_sheds(sip, caller):
     stack = sip.serve(lambda request, tx: 200)
-    stack.engine.admission.shed_fraction = lambda: 0.37
+    stack.engine.admission.shed_fraction = lambda host: 0.37
     found = ask(caller, OFFER)
     assert (found["oc"], found["oc-validity"]) == ("37", "500")
 
@@ -66,7 +66,7 @@ def test_sequence_increases_with_time(sip, caller):
 def test_two_values_of_one_moment_have_increasing_sequences(sip, caller):
     stack = sip.serve(lambda request, tx: 200)
     first = ask(caller, OFFER)["oc-seq"]
-    stack.engine.admission.shed_fraction = lambda: 1.0
+    stack.engine.admission.shed_fraction = lambda host: 1.0
     second = ask(caller, OFFER)["oc-seq"]
     assert float(second) > float(first)
     assert re.fullmatch(r"\d{1,12}\.\d{1,5}", second)
@@ -112,7 +112,7 @@ def answers_401(request, tx):
 def test_answer_without_a_transaction_has_feedback(sip, caller, core):
     stack = sip.stack(None, SERVER)
     stack.on(stateless=True)(core)
-    stack.engine.admission.shed_fraction = lambda: 0.37
+    stack.engine.admission.shed_fraction = lambda host: 0.37
     found = ask(caller, OFFER)
     assert (found["oc"], found["oc-algo"], found["oc-validity"]) == ("37", "loss", "500")
     assert not stack.engine.servers
@@ -221,7 +221,7 @@ def test_answer_after_a_long_ring_has_feedback_of_its_own_time(sip, caller):
         return 486
 
     stack = sip.serve(ring)
-    stack.engine.admission.shed_fraction = lambda: loss[0]
+    stack.engine.admission.shed_fraction = lambda host: loss[0]
     assert ask(caller, OFFER, "INVITE")["oc"] == "100"
     loss[0] = 0.0
     sip.advance(30.1)

@@ -821,25 +821,83 @@ def test_flood_of_registers_with_forged_credentials_waits_beyond_a_share(sip, ca
 @pytest.mark.rfc("7339 5.3")
 def test_clients_are_asked_for_less_while_messages_wait_longer(sip, busy):
     overload, fraction = busy.overload, busy.engine.admission.shed_fraction
-    assert fraction() == FIRST
+    assert fraction(CALLER) == FIRST
     overload.waited("socket", 1.0, stands=True)
     pass_time(sip.clock, 1.01 * STANDING * T1)
     overload.waited("socket", 1.0, stands=True)
-    longer = fraction()
+    longer = fraction(CALLER)
     assert FIRST < longer < 1
     for _ in range(5):
         pass_time(sip.clock, 1.01 * STANDING * T1)
         overload.waited("socket", 0.0, stands=True)
-    assert fraction() < longer
+    assert fraction(CALLER) < longer
 
 
 @pytest.mark.rfc("7339 5.3")
 def test_clients_are_asked_for_less_while_new_requests_are_refused(sip, caller, busy):
     fraction = busy.engine.admission.shed_fraction
+    assert fraction(CALLER) == FIRST
     arrive(busy, *[caller.request("INVITE") for _ in range(40)])
     settle(sip)
     assert refused(busy) > 10
-    assert FIRST < fraction() < 1
+    assert FIRST < fraction(CALLER) < 1
+
+
+def offered(sip, stack, clients, seconds=20.0):
+    """Have each client offer requests, and a late message before each round. Return how many of each
+    were served in the last half of the time.
+
+    Args:
+        clients: Host to requests per second, and whether the client obeys overload control.
+    """
+    overload, fraction = stack.overload, stack.engine.admission.shed_fraction
+    peers = {host: Peer(sip, host) for host in clients}
+    due = dict.fromkeys(clients, 0.0)
+    began = last = sip.clock.now()
+    while (now := sip.clock.now()) < began + seconds:
+        overload.waited("socket", 0.0, stands=True)
+        for host, (rate, obeys) in clients.items():
+            due[host] += rate * (now - last) * (1 - (fraction(host) if obeys else 0.0))
+            burst = [
+                peers[host].request("OPTIONS", call_id=f"{host}-{now}-{n}")
+                for n in range(int(due[host]))
+            ]
+            due[host] -= len(burst)
+            arrive(stack, *burst, host=host)
+            fraction(host)  # its responses have it, whatever it does
+        last = now
+        pass_time(sip.clock, 0.01)
+        settle(sip)
+        if now < began + seconds / 2:
+            stack.served.clear()
+    hosts = [call_id.partition("-")[0] for call_id in stack.served]
+    return {host: hosts.count(host) for host in clients}
+
+
+CLIENTS = ("10.0.0.51", "10.0.0.52", "10.0.0.53")
+
+
+@pytest.mark.rfc("7339 5.10.2", "7339 11")
+@pytest.mark.parametrize("cheats", [1, 2])
+def test_client_that_obeys_gets_as_much_as_clients_that_do_not(sip, busy, cheats):
+    rates = {host: (150, number >= cheats) for number, host in enumerate(CLIENTS)}
+    served = offered(sip, busy, rates)
+    fair = sum(served.values()) / 3
+    assert all(0.75 * fair < served[host] < 1.3 * fair for host in CLIENTS), served
+
+
+@pytest.mark.rfc("7339 5.3", "7339 11")
+def test_client_that_sends_less_than_its_turns_is_asked_for_nothing(sip, busy):
+    served = offered(sip, busy, {CLIENTS[0]: (300, False), CLIENTS[1]: (20, True)})
+    fraction = busy.engine.admission.shed_fraction
+    assert fraction(CLIENTS[1]) < 0.05 < 0.9 < fraction(CLIENTS[0]), served
+
+
+@pytest.mark.rfc("7339 5.3")
+def test_clients_that_all_obey_share_the_capacity(sip, busy):
+    served = offered(sip, busy, dict.fromkeys(CLIENTS, (100, True)))
+    assert max(served.values()) < 1.3 * min(served.values())
+    assert refused(busy) < 0.25 * sum(served.values())  # in all the time; served in half of it
 
 
 def test_filter_is_asked_before_a_request_waits(sip, caller):

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from sippet_gevent.engine.thinning import FIRST, MOST, Thinning
+from sippet_gevent.engine.thinning import (
+    CLIENTS,
+    FIRST,
+    MOST,
+    SEEN,
+    UNSEEN,
+    Thinning,
+    ThinningByClient,
+)
 
 PERIOD, TARGET, PATIENCE = 0.1, 0.05, 0.25
 
@@ -79,3 +87,57 @@ def test_part_settles_where_the_capacity_is_used_when_clients_follow_it(load):
     settled = used[100:]
     assert sum(settled) / len(settled) > 0.95
     assert thinning.part == pytest.approx(1 - 1 / load, abs=0.1)
+
+
+# ---- by client
+
+
+@pytest.fixture
+def by_client():
+    thinning = ThinningByClient(PERIOD, TARGET, PATIENCE)
+    thinning.begin(0.0)
+    return thinning
+
+
+def test_client_that_is_served_is_asked_for_nothing_beside_one_that_is_not(by_client):
+    for period in range(1, 60):
+        by_client.total.served, by_client.total.unserved = 20, 40
+        by_client.count(["192.0.2.1"] * 10 + ["192.0.2.2"] * 10, served=True)
+        by_client.count(["192.0.2.1"] * 40 + ["192.0.2.3"], served=False)
+        one, two = (
+            by_client.follow(host, PERIOD * period, 0.3, 0.0, 0.3)
+            for host in ("192.0.2.1", "192.0.2.2")
+        )
+    assert (one, two) == (MOST, 0.0)
+
+
+def test_client_with_few_requests_is_asked_by_those_of_several_periods(by_client):
+    parts = []
+    by_client.follow("192.0.2.1", 0.0, 0.0, 0.0, 0.0)
+    for period in range(1, SEEN + 1):
+        by_client.count(["192.0.2.1"], served=False)
+        parts.append(by_client.follow("192.0.2.1", PERIOD * period, 0.0, 0.0, 0.0))
+    assert parts[:-1] == [FIRST] * (SEEN - 1) and parts[-1] > FIRST
+    by_client.count(["192.0.2.1"], served=False)
+    later = PERIOD * (SEEN + UNSEEN)
+    assert parts[-1] < by_client.follow("192.0.2.1", later, 0.0, 0.0, 0.0)
+
+
+def test_clients_beyond_the_most_are_asked_by_all_requests_until_others_are_silent(by_client):
+    by_client.total.part = 0.5
+    for number in range(CLIENTS):
+        by_client.follow(f"10.0.{number // 256}.{number % 256}", 0.0, 0.0, 1.0, 1.0)
+    assert by_client.follow("192.0.2.1", 0.0, 0.0, 1.0, 1.0) == 0.5
+    assert len(by_client.clients) == CLIENTS
+    by_client.follow("192.0.2.1", PERIOD * UNSEEN, 0.0, 1.0, 1.0)
+    assert [*by_client.clients] == ["192.0.2.1"]
+
+
+def test_after_the_overload_clients_are_forgotten_one_by_one(by_client):
+    assert by_client.follow("192.0.2.1", 0.0, 0.0, 0.0, 0.0) == FIRST
+    parts = [
+        by_client.follow("192.0.2.1", PERIOD * n, 0.0, 0.0, 0.0, is_over=True) for n in range(1, 60)
+    ]
+    assert parts[-1] == 0.0 and not by_client.clients and not by_client.asks
+    assert by_client.follow("192.0.2.2", PERIOD * 60, 0.0, 0.0, 0.0, is_over=True) == 0.0
+    assert not by_client.clients

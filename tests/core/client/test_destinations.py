@@ -202,14 +202,14 @@ def test_client_offers_control_and_honours_it_by_destination(sip):
     other = Peer(sip, SECOND, answer=lambda request: 200)
     assert ask(sip, client, f"sip:{host}") == 200
     assert not client.sender.destinations.are_limited
-    server.engine.admission.shed_fraction = lambda: 1.0
+    server.engine.admission.shed_fraction = lambda host: 1.0
     assert ask(sip, client, f"sip:{host}") == 200
     assert ask(sip, client, f"sip:{host}") == "overload_control"
     assert ask(sip, client, f"sip:{SECOND}") == 200
     parameters = other.last("OPTIONS").via[0].parameters
     assert (parameters["oc"], parameters["oc-algo"]) == (None, "loss")
     sip.clock.advance(1)
-    server.engine.admission.shed_fraction = lambda: 0.0
+    server.engine.admission.shed_fraction = lambda host: 0.0
     assert ask(sip, client, f"sip:{host}") == 200
 
 

@@ -115,6 +115,7 @@ def relayed(port, host):
 
 SLOT = 0.002  # seconds between two bursts of a flood
 FLOODER = "127.0.0.66"
+BATCH = 25  # messages in one write of a flood by TCP
 
 
 def flood(port, rate, make):
@@ -134,6 +135,8 @@ def at_rate(rate, send):
         for _ in range(due):
             try:
                 send()
+            except (BrokenPipeError, ConnectionResetError):  # of TCP: connect again
+                raise
             except OSError:  # ICMP errors, and a full buffer
                 pass
         sent += due
@@ -153,6 +156,41 @@ def garbage(port):
 def requests(port):
     """Send 50,000 valid OPTIONS a second."""
     flood(port, 50_000, lambda sock: request("OPTIONS", sock, "UDP"))
+
+
+def flood_by_tcp(port, make):
+    """Send 50,000 messages of make() a second by one connection, and read all answers."""
+    with socket.socket() as sock:
+        sock.bind((FLOODER, 0))
+        sock.connect(("127.0.0.1", port))
+        reader = gevent.spawn(drain, sock)
+        try:
+            at_rate(
+                50_000 // BATCH, lambda: sock.sendall(b"".join(make(sock) for _ in range(BATCH)))
+            )
+        finally:
+            reader.kill()
+
+
+def drain(sock):
+    try:
+        while sock.recv(65536):
+            pass
+    except OSError:
+        pass
+    sock.shutdown(socket.SHUT_RDWR)  # the server has closed: the next send fails
+
+
+def garbage_by_tcp(port):
+    """Send 50,000 broken requests a second by one connection, which stays open."""
+    flood_by_tcp(
+        port, lambda sock: b"OPTIONS x\r\nVia: %d\r\nContent-Length: 0\r\n\r\n" % next(numbers)
+    )
+
+
+def requests_by_tcp(port):
+    """Send 50,000 valid OPTIONS a second by one connection."""
+    flood_by_tcp(port, lambda sock: request("OPTIONS", sock, "TCP"))
 
 
 def sources(port):
@@ -180,6 +218,8 @@ ATTACKS = {
     "unacknowledged": unacknowledged,
     "garbage": garbage,
     "requests": requests,
+    "garbage-tcp": garbage_by_tcp,
+    "requests-tcp": requests_by_tcp,
     "sources": sources,
     "stalled": stalled,
     "half-shaken": half_shaken,

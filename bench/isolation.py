@@ -53,8 +53,10 @@ ATTACKS = {
     "unacknowledged": ("unacknowledged", 1, "udp", KNOWN),
     "garbage": ("garbage", 1, "udp", WARM),
     "requests": ("requests", 1, "udp", WARM),
+    "garbage-tcp": ("garbage-tcp", 1, "tcp", WARM),
+    "requests-tcp": ("requests-tcp", 1, "tcp", WARM),
 }
-FLOODS = {"garbage", "requests"}
+FLOODS = {"garbage", "requests", "garbage-tcp", "requests-tcp"}
 MEANING = {
     "nothing": "idle once more: the noise",
     "stalled": "a peer asks for 800 KB/s and reads nothing",
@@ -69,6 +71,8 @@ MEANING = {
     "unacknowledged": "60 INVITEs/s, and no answer is acknowledged",
     "garbage": "50,000 datagrams/s that are not SIP",
     "requests": "50,000 OPTIONS/s of one source",
+    "garbage-tcp": "50,000 broken requests/s by one connection",
+    "requests-tcp": "50,000 OPTIONS/s by one connection",
 }
 TRANSPORTS = ("udp", "tcp", "tls", "ws")  # in the order of the server's ports
 GOOD = ("tcp", "udp")  # transports of good peers

@@ -12,10 +12,11 @@ from gevent.event import Event
 from sippet_gevent import TLS, InvalidValue, Limits, Stack, StreamLimits, TransportError
 from sippet_gevent.transport.locate.resolver import StaticResolver
 from sippet_gevent.transport.stream.connection import CLOSED, OPEN
-from sippet_gevent.transport.stream.pacing import ENDS
+from sippet_gevent.transport.stream.pacing import ENDS, MESSAGES
 from tests.conditions import PATIENCE, until
 
 from .stream.test_tcp import Peer, most_closed_in_a_turn, options
+from .turns import most_in_a_turn, served_in_turns
 
 trustme = pytest.importorskip("trustme")
 
@@ -507,3 +508,24 @@ def test_response_skips_a_server_that_cannot_prove_the_name(stacks, connect, aut
     assert phone.engine.counters.dropped == {"stray_response": 1}
     assert thief.engine.counters.received == 0
     assert server.stats()["send_errors"] == 2
+
+
+# ---- turns
+
+
+def test_tls_connection_that_floods_has_a_few_messages_served_in_a_turn(stacks, connect):
+    stack = stacks()
+    peer = connect(stack)
+    with served_in_turns(stack.tcp) as served:
+        peer.send(b"".join(options(number) for number in range(1, 201)))
+        assert [peer.message().cseq.number for _ in range(200)] == [*range(1, 201)]
+    assert most_in_a_turn(served) == MESSAGES
+
+
+def test_tls_peer_that_closes_behind_many_messages_is_seen_to_close(stacks, connect):
+    stack = stacks()
+    peer = connect(stack)
+    peer.send(b"".join(options(number) for number in range(1, 41)))
+    assert [peer.message().status for _ in range(40)] == [200] * 40
+    peer.sock.close()
+    until(lambda: not stack.tcp.flows)

@@ -58,7 +58,7 @@ class Connection(KeptAlive):
 
     __slots__ = (
         "_held", "_kind", "_opened", "_prefix", "bound", "bytes_received", "dialled",
-        "local", "name", "peer_identity", "scope", "source",
+        "has_backlog", "local", "name", "peer_identity", "scope", "source",
     )  # fmt: skip
 
     local: Address
@@ -90,6 +90,7 @@ class Connection(KeptAlive):
         self._kind = ""  # of the TransportError at its end, if it differs from the counted reason
         self._opened: Event | None = None  # for greenlets in wait_open()
         self.bytes_received = 0
+        self.has_backlog = False
         self._prefix = b""  # the bytes of a PROXY header that is not complete
         self.source: str | None = None
         self.state = CONNECTING
@@ -112,6 +113,11 @@ class Connection(KeptAlive):
     def feed(self, data: bytes) -> None:
         """Take content from the peer."""
         raise TypeError(f"{type(self).__name__} lacks .feed()")
+
+    def serve(self) -> bool:
+        """Serve messages that feed() has left, because they were more than one turn may serve.
+        Returns False if there are none."""
+        return False
 
     def step(self) -> None:
         """Take a step of an upgrade that had to wait for its turn."""
@@ -272,9 +278,28 @@ class Connection(KeptAlive):
         step(self)
         return True
 
+    def hold(self) -> None:
+        """Read no more until further messages have had their turns, by serve()."""
+        self.has_backlog = True
+        self._started = None  # the peer does not keep us waiting
+        self.pause()
+        self.transport.backlogs.wait(self)
+
+    def take_turn(self) -> bool:
+        if self.state is CLOSED:
+            return False
+        self.has_backlog = False
+        if self.state.reads and self.serve() and self._tls is not None and not self.has_backlog:
+            self.hold()  # the rest of its records has another turn
+        if not self.has_backlog and self.state is not CLOSED:
+            self.resume()
+            if self._tls is not None:
+                self._read_tls()
+        return True
+
     def _read_tls(self) -> None:
         """Read the content of all records that have arrived."""
-        while self.state.reads:
+        while self.state.reads and not self.has_backlog:
             assert self._tls is not None
             try:
                 content = self._tls.decrypt()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ...message.framer import PING, Framer
 from ..base import Address
 from .connection import Connection
+from .pacing import MESSAGES
 from .transport import Destination, StreamTransport
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ class StreamFlow(Connection):
     A message goes to its worker in the callback that has read it, as a datagram does.
     """
 
-    __slots__ = ("_framer",)
+    __slots__ = ("_backlog", "_framer", "_pings")
 
     def __init__(
         self,
@@ -31,6 +32,8 @@ class StreamFlow(Connection):
         name: str | None = None,
     ) -> None:
         self._framer = Framer(transport.parser_limits)
+        self._backlog: list[bytes] = []  # the next one is the last
+        self._pings = 0  # those of the peer that were answered
         super().__init__(transport, raw, remote, dialled=dialled, name=name)
 
     def feed(self, data: bytes) -> None:
@@ -40,22 +43,49 @@ class StreamFlow(Connection):
         if self.dialled is None:
             self._deadline = None
         self._pinged = False
-        pings = framer.pings
         messages = framer.feed(data)
+        if len(messages) > MESSAGES:
+            self._backlog = messages[: MESSAGES - 1 : -1]
+            del messages[MESSAGES:]
         for message in messages:
             transport.receive(message, self)
             if not self.state.sends:  # serving the message has closed the connection
                 return
+        if self._backlog:
+            self.hold()
+        else:
+            self._end_feed(bool(messages))
+
+    def serve(self) -> bool:
+        backlog = self._backlog
+        if not backlog:
+            return False
+        for _ in range(min(len(backlog), MESSAGES)):
+            self.transport.receive(backlog.pop(), self)
+            if not self.state.sends:
+                return True
+        if backlog:
+            self.hold()
+        else:
+            self._end_feed(True)
+        return True
+
+    def _end_feed(self, ends: bool) -> None:
+        """Do what follows the messages of a read: answer its error or its pings. `ends` is true if
+        there were any messages."""
+        framer, transport = self._framer, self.transport
         if framer.error is not None:
             transport.count("malformed")
             transport.events.refuse(framer.error, self)
             self.finish()
             return
-        if framer.pings != pings and not self._answer_pings(framer.pings - pings):
-            return
+        if framer.pings != self._pings:
+            new, self._pings = framer.pings - self._pings, framer.pings
+            if not self._answer_pings(new):
+                return
         if not framer.in_message:
             self._started = None
-        elif messages or self._started is None:
+        elif ends or self._started is None:
             self._started = self._heard
 
     def ping(self) -> None:
@@ -64,7 +94,7 @@ class StreamFlow(Connection):
 
     @property
     def is_idle(self) -> bool:
-        return not self._framer.pending
+        return not self._framer.pending and not self._backlog
 
     @property
     def in_header(self) -> bool:

@@ -1,12 +1,16 @@
-"""Pacing: how many handshakes and ends of connections the loop handles in each of its turns.
+"""Pacing: how many messages, handshakes and ends of connections the loop handles in each of its
+turns.
 
 * One step of a handshake takes half a millisecond: arithmetic of TLS, or HTTP of a WebSocket. If
   a thousand phones connect at the same time, other peers must be served between the steps.
 * When a network fails, the loop learns of thousands of ended connections in one turn. Closing all
   of them in that turn would keep other peers waiting for a fifth of a second.
+* One read may bring thousands of messages, if a peer sends short ones that are broken. So each
+  connection has MESSAGES of them served, and is not read until it has had turns for the others.
+  Then the peer cannot send more than that, because the buffers of the kernel are full.
 
-`Turns` is the rule for both: so many connections act in one turn, and the others wait in order.
-`Endings` and `Handshakes` are its two uses.
+`Turns` is the rule for all: so many connections act in one turn, and the others wait in order.
+`Endings`, `Handshakes` and `Backlogs` are its uses.
 """
 
 from __future__ import annotations
@@ -23,6 +27,12 @@ handshake."""
 STEPS = 1
 """Steps of handshakes in one turn."""
 
+MESSAGES = 8
+"""Messages of one connection that are served in one turn: about a millisecond."""
+
+BACKLOGS = 1
+"""Connections that have messages served in one turn which they have sent before."""
+
 STALLED = 0.5
 """Seconds after which a peer in a handshake makes room for another one: two round trips around the
 world."""
@@ -37,6 +47,10 @@ class Paced(Protocol):
 
     def end(self, error: OSError | None) -> bool:
         """End as the peer did. Returns False when the connection was closed before."""
+        ...
+
+    def take_turn(self) -> bool:
+        """Serve MESSAGES more of those that wait. Returns False when there are none any more."""
         ...
 
     def close(
@@ -157,3 +171,19 @@ class Handshakes(Turns):
 
     def _act(self, flow: Paced, error: OSError | None) -> bool:
         return flow.take_step()
+
+
+class Backlogs(Turns):
+    """Connections with messages that were read and wait to be served."""
+
+    def __init__(self) -> None:
+        super().__init__(BACKLOGS)
+
+    def wait(self, flow: Paced) -> None:
+        """Call take_turn() of a connection in one of the next turns."""
+        if not self._timer.active:
+            self._timer.start(self._next)
+        self._waiting[flow] = None
+
+    def _act(self, flow: Paced, error: OSError | None) -> bool:
+        return flow.take_turn()

@@ -17,7 +17,7 @@ from ..base import Flow, Receive, Transport
 from ..certificate import Certificate, matches_sip_domain
 from ..interfaces import SockAddr
 from ..tls import TLS
-from .pacing import ENDS, Endings, Handshakes, Paced
+from .pacing import ENDS, Backlogs, Endings, Handshakes, Paced
 
 SWEEP = 0.5
 """Most seconds between two checks of the deadlines of all connections. The limits are whole
@@ -83,6 +83,8 @@ class StreamTransport(Transport):
         """Connections in the middle of a TLS handshake."""
         self.endings = Endings()
         """Connections whose peers have ended them, and that are not closed yet."""
+        self.backlogs = Backlogs()
+        """Connections with messages that were read and wait to be served."""
         self.stopping = True
         self._sources: dict[str, int] = {}
         self._sweeper: Any = None
@@ -145,6 +147,7 @@ class StreamTransport(Transport):
         self._breath = self.loop.timer(BREATH, BREATH)
         self.handshakes.start()
         self.endings.start()
+        self.backlogs.start()
         self.stopping = False
 
     def _stop_shared(self) -> None:
@@ -156,6 +159,7 @@ class StreamTransport(Transport):
             flow.close()
         self.handshakes.stop()
         self.endings.stop()
+        self.backlogs.stop()
         self._sweeper = self._breath = None
         self._unswept.clear()
         self._sources.clear()

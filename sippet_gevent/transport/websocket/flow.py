@@ -3,6 +3,7 @@ are read and written by wsproto."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from wsproto.connection import Connection as Frames
@@ -15,6 +16,7 @@ from ...errors import TransportError
 from ...message.framer import PING, PONG
 from ..base import Address
 from ..stream.connection import OPEN, UPGRADING
+from ..stream.pacing import MESSAGES
 from ..stream.transport import Destination, StreamTransport
 from .handshake import Handshake
 from .upgrade import ClientUpgrade, ServerUpgrade, UpgradingConnection
@@ -62,7 +64,10 @@ class WebSocketFlow(UpgradingConnection):
         transport, raw, remote, dialled, name: As for Connection.
     """
 
-    __slots__ = ("_empty", "_fragments", "_frames", "_parts", "_upgrade", "handshake")
+    __slots__ = (
+        "_empty", "_ends", "_events", "_fragments", "_frames", "_is_header", "_parts", "_ping",
+        "_upgrade", "handshake",
+    )  # fmt: skip
 
     half_closes = False
 
@@ -81,6 +86,10 @@ class WebSocketFlow(UpgradingConnection):
         self._frames: Frames | None = None
         self._parts: bytearray | None = None  # the content of an incomplete message
         self._fragments = self._empty = 0
+        self._events: Iterator[Event] | None = None  # of the last bytes
+        self._ping: Ping | None = None  # the last one among them
+        self._ends = False  # a message ends among them
+        self._is_header = True  # they had no event: a part of the header of a frame, or of a ping
         self.on_drained = None
         super().__init__(transport, raw, remote, dialled=dialled, name=name)
 
@@ -118,35 +127,49 @@ class WebSocketFlow(UpgradingConnection):
         if self.dialled is None:
             self._deadline = None
         self._pinged = False
-        ping: Ping | None = None
-        # Without any event, the bytes are a part of the header of a frame, or of a ping.
-        ends, is_header = False, True
+        self._ping, self._ends, self._is_header = None, False, True
         frames.receive_data(data)
-        for event in frames.events():
-            is_header = False
+        self._events = frames.events()
+        self.serve()
+
+    def serve(self) -> bool:
+        if self._events is None or self._frames is None:
+            return False
+        self._serve_events(self._frames, self._events)
+        return True
+
+    def _serve_events(self, frames: Frames, events: Iterator[Event]) -> None:
+        left = MESSAGES
+        for event in events:
+            self._is_header = False
             if isinstance(event, (TextMessage, BytesMessage)):
                 content = event.data.encode() if isinstance(event.data, str) else bytes(event.data)
-                ends = ends or event.message_finished
+                self._ends = self._ends or event.message_finished
+                left -= 1
                 self._take(content, event.frame_finished, event.message_finished)
             elif isinstance(event, CloseConnection):
                 self._closed(frames, event)
             else:
-                ping = event if isinstance(event, Ping) else ping
+                self._ping = event if isinstance(event, Ping) else self._ping
                 self._empty += 1
             if self.state is not OPEN:
                 return
             if self._empty > EMPTY_FRAMES:
                 break
-        if ping is not None:  # a pong to the last ping answers all of them (RFC 6455 §5.5.3)
+            if not left:
+                self.hold()
+                return
+        self._events = None
+        if self._ping is not None:  # a pong to the last one answers all of them (RFC 6455 §5.5.3)
             try:
-                self.write(frames.send(ping.response()))
+                self.write(frames.send(self._ping.response()))
             except TransportError:
                 return
         if self._empty > EMPTY_FRAMES:
             self._fail(CloseReason.POLICY_VIOLATION, "too many frames without a message")
-        elif self._parts is None and not is_header:
+        elif self._parts is None and not self._is_header:
             self._started = None
-        elif ends or self._started is None:
+        elif self._ends or self._started is None:
             self._started = self._heard
 
     def _take(self, data: bytes, ends_frame: bool, ends_message: bool) -> None:
@@ -233,7 +256,7 @@ class WebSocketFlow(UpgradingConnection):
 
     @property
     def is_idle(self) -> bool:
-        return self._parts is None and self._started is None
+        return self._parts is None and self._started is None and not self.has_backlog
 
     @property
     def in_header(self) -> bool:

@@ -26,10 +26,12 @@ from sippet_gevent.transport.stream import transport as sweep_module
 from sippet_gevent.transport.stream.connection import CLOSED, OPEN
 from sippet_gevent.transport.stream.flow import StreamFlow
 from sippet_gevent.transport.stream.keepalive import PONGS
-from sippet_gevent.transport.stream.pacing import ENDS
+from sippet_gevent.transport.stream.pacing import ENDS, MESSAGES
 from sippet_gevent.transport.stream.tcp import TCP
 from tests.conditions import PATIENCE, until
 from tests.conformance import corpus
+
+from ..turns import most_in_a_turn, served_in_turns
 
 OPTIONS = (
     "OPTIONS sip:x.example SIP/2.0\r\nVia: SIP/2.0/TCP {via};branch=z9hG4bK{number}\r\nMax-Forwards: 70\r\n"
@@ -1039,3 +1041,94 @@ def test_request_is_not_sent_again_after_we_closed_the_connection(stacks, connec
         tx.final(timeout=PATIENCE)
     assert not client.tcp.flows
     peer.sock.close()
+
+
+# ---- turns
+
+
+BROKEN = b"OPTIONS x\r\nVia: ?\r\nContent-Length: 0\r\n\r\n"
+
+
+def test_connection_that_floods_has_a_few_messages_served_in_a_turn(stacks, connect):
+    stack = stacks()
+    flooder, other = connect(stack), connect(stack)
+    for peer in (flooder, other):
+        peer.send(options())
+        assert peer.message().status == 200
+    with served_in_turns(stack.tcp) as served:
+        flooder.send(b"".join(options(number) for number in range(2, 302)))
+        other.send(options())  # the loop has had no turn yet
+        assert other.message().status == 200
+        assert len(served) <= 4 * MESSAGES
+        assert [flooder.message().cseq.number for _ in range(300)] == [*range(2, 302)]
+    assert most_in_a_turn(served) == MESSAGES
+    assert len(served) == 301
+
+
+def test_connection_that_floods_with_garbage_has_a_few_messages_served_in_a_turn(stacks, connect):
+    stack = stacks()
+    flooder, other = connect(stack), connect(stack)
+    other.send(options())
+    assert other.message().status == 200
+    with served_in_turns(stack.tcp) as served:
+        flooder.send(BROKEN * 1000 + options(2))
+        other.send(options(3))
+        assert other.message().status == 200
+        assert len(served) <= 4 * MESSAGES
+        while flooder.message().status == 400:  # and few of them are answered
+            pass
+    assert most_in_a_turn(served) == MESSAGES
+    assert len(served) == 1002
+
+
+@pytest.mark.rfc("3261 18.3")
+def test_error_behind_many_messages_is_answered_after_them_and_closes(stacks, connect):
+    stack = stacks()
+    peer = connect(stack)
+    peer.send(b"".join(options(number) for number in range(1, 31)) + b"no start line\r\n\r\n" * 2)
+    assert [peer.message().status for _ in range(30)] == [200] * 30
+    peer.rest()  # the end
+    until(lambda: not stack.tcp.flows)
+    assert stack.tcp.counts["malformed"] == 1
+
+
+@pytest.mark.rfc("5626 4.4.1")
+def test_pings_and_the_end_behind_many_messages_are_seen(stacks, connect):
+    stack = stacks()
+    peer = connect(stack)
+    peer.send(b"".join(options(number) for number in range(1, 31)) + b"\r\n\r\n" * 3)
+    assert [peer.message().status for _ in range(30)] == [200] * 30
+    peer.sock.shutdown(socket.SHUT_WR)
+    peer.rest()
+    until(lambda: not stack.tcp.flows)
+
+
+def test_connection_that_is_closed_with_messages_left_has_none_of_them_served(stacks, connect):
+    stack = stacks()
+    served = []
+
+    def core(request, tx):
+        served.append(request)
+        if len(served) == 3:
+            request.flow.close()
+        return 200
+
+    stack.on("MESSAGE")(core)
+    peer = connect(stack)
+    peer.send(b"".join(options(n).replace(b"OPTIONS", b"MESSAGE") for n in range(1, 41)))
+    peer.rest()
+    until(lambda: not stack.tcp.flows)
+    assert len(served) == 3 and not stack.tcp.backlogs._waiting
+
+
+def test_many_connections_with_messages_left_take_turns(stacks, connect):
+    stack = stacks()
+    peers = [connect(stack) for _ in range(5)]
+    with served_in_turns(stack.tcp) as served:
+        for peer in peers:
+            peer.send(b"".join(options(number) for number in range(1, 41)))
+        for peer in peers:
+            assert [peer.message().cseq.number for _ in range(40)] == [*range(1, 41)]
+    assert most_in_a_turn(served) <= MESSAGES
+    left = [flow for _, flow in served[5 * MESSAGES :]]
+    assert len(set(left[: 5 * MESSAGES])) == 5

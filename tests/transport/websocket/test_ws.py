@@ -20,6 +20,7 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessag
 from sippet_gevent import TLS, InvalidValue, Limits, Stack, StreamLimits, TransportError, Web
 from sippet_gevent.message.parser import parse
 from sippet_gevent.transport.stream.connection import CLOSED, OPEN, UPGRADING
+from sippet_gevent.transport.stream.pacing import MESSAGES
 from sippet_gevent.transport.websocket.handshake import Handshake
 from sippet_gevent.transport.websocket.ws import WS
 from tests.conditions import PATIENCE, until
@@ -27,6 +28,7 @@ from tests.conformance import corpus
 
 from ..stream.test_tcp import options as tcp_options
 from ..test_tls import authority  # noqa: F401  the fixture
+from ..turns import most_in_a_turn, served_in_turns
 
 HELLO = (
     b"GET /sip?token=a%20b&token=c HTTP/1.1\r\nHost: edge.example\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"
@@ -1062,3 +1064,33 @@ def test_broken_http_is_refused(site, get, request_, status):
         pass
     until(lambda: not site.ws.flows)
     assert site.ws.counts["handshake_failed"] == 1
+
+
+# ---- turns
+
+
+def test_websocket_that_floods_has_a_few_messages_served_in_a_turn(stacks, browse):
+    stack = stacks()
+    browser, other = browse(stack), browse(stack)
+    with served_in_turns(stack.ws) as served:
+        for number in range(1, 101):
+            browser.send(options(number))
+        other.send(options())
+        assert other.message().status == 200
+        assert len(served) <= 4 * MESSAGES
+        assert [browser.message().cseq.number for _ in range(100)] == [*range(1, 101)]
+        browser.sock.sendall(browser.frames.send(Ping()))
+        browser.event(Pong)
+    assert most_in_a_turn(served) == MESSAGES
+
+
+def test_websocket_message_without_sip_behind_many_others_closes_it(stacks, browse):
+    stack = stacks()
+    browser = browse(stack)
+    for number in range(1, 31):
+        browser.send(options(number))
+    browser.send(b"no SIP")
+    assert [browser.message().status for _ in range(30)] == [200] * 30
+    browser.event(CloseConnection)
+    browser.sock.close()
+    until(lambda: not stack.ws.flows)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 from types import TracebackType
 from typing import Any
 
@@ -20,19 +21,26 @@ log = logging.getLogger("sippet_gevent")
 INTERVAL = 0.02
 """Seconds between two collections of the objects that are new."""
 
-FULL_COLLECTIONS = 30_000
-"""Least number of such collections between two full ones: ten minutes of them.
+FULL_COLLECTIONS = 1_000_000_000
+"""Least number of such collections between two full ones that Python begins itself: months of them.
 
-A full collection looks at all objects, which takes 0.1 s and more with thousands of calls. With
-Python's default it would come five times a second. Objects of this library form no cycles, so a
-full collection finds little."""
+A full collection looks at all objects, which takes a quarter of a second with 20,000 ringing calls.
+With Python's default it would come five times a second. Objects of this library form no cycles, so
+a full collection finds little."""
+
+LOOK = 600.0
+"""Seconds between two looks at the memory of Python's objects."""
+
+GROWTH = 2.0
+"""A full collection follows when the memory of Python's objects is so many times the least since
+the last one. Cycles that are not collected are part of that growth, so they take no more."""
 
 _NEW = 1  # the youngest generation and the one after it: what is left of them counts as old
 
 
 class Collector:
-    """Collects new objects every 20 ms, and all objects seldom. A stack that runs has one, unless
-    it is made with `Stack(tune_gc=False)`.
+    """Collects new objects every 20 ms, and all objects when their memory has doubled, at most
+    every ten minutes. A stack that runs has one, unless it is made with `Stack(tune_gc=False)`.
 
     A program without a stack uses it as a context manager, in the thread of its loop:
 
@@ -40,10 +48,12 @@ class Collector:
             main_loop()
     """
 
-    __slots__ = ("_thresholds", "_timer")
+    __slots__ = ("_least", "_looks", "_thresholds", "_timer")
 
     def __init__(self) -> None:
         self._timer: Any = None
+        self._looks: Any = None
+        self._least = 0  # blocks of memory since the last full collection
         self._thresholds = gc.get_threshold()
 
     def start(self) -> None:
@@ -53,8 +63,13 @@ class Collector:
             return
         self._thresholds = gc.get_threshold()
         gc.set_threshold(*self._thresholds[:2], max(self._thresholds[2], FULL_COLLECTIONS))
-        self._timer = gevent.get_hub().loop.timer(INTERVAL, repeat=INTERVAL, ref=False)
+        loop = gevent.get_hub().loop
+        self._timer = loop.timer(INTERVAL, repeat=INTERVAL, ref=False)
         self._timer.start(gc.collect, _NEW)
+        if self._thresholds[2] <= FULL_COLLECTIONS:  # or else the program wants fewer
+            self._least = sys.getallocatedblocks()
+            self._looks = loop.timer(LOOK, repeat=LOOK, ref=False)
+            self._looks.start(self._look)
         log.info(
             "garbage collector set: thresholds=%s before=%s interval=%g",
             _shown(gc.get_threshold()),
@@ -62,13 +77,24 @@ class Collector:
             INTERVAL,
         )
 
+    def _look(self) -> None:
+        """Collect all objects if their memory has grown by GROWTH."""
+        blocks = sys.getallocatedblocks()
+        if blocks >= GROWTH * self._least:
+            gc.collect()
+            self._least = sys.getallocatedblocks()
+        else:
+            self._least = min(self._least, blocks)
+
     def stop(self) -> None:
         """End, and give Python back the thresholds that it had."""
         if self._timer is None:
             return
-        self._timer.stop()
-        self._timer.close()
-        self._timer = None
+        for timer in (self._timer, self._looks):
+            if timer is not None:
+                timer.stop()
+                timer.close()
+        self._timer = self._looks = None
         gc.set_threshold(*self._thresholds)
         log.info("garbage collector restored: thresholds=%s", _shown(self._thresholds))
 

@@ -1,13 +1,17 @@
 """Collector: new objects are looked at by the clock, old ones seldom."""
 
 import gc
+import sys
 from collections import Counter, deque
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from sippet_gevent import Collector, Stack, TransportError
+from sippet_gevent.runtime import collector as module
 from sippet_gevent.runtime.collector import FULL_COLLECTIONS, INTERVAL
+from tests.conditions import PATIENCE
 
 
 @pytest.fixture
@@ -72,10 +76,49 @@ def test_collector_leaves_a_rarer_threshold_of_the_program(collections):
     before = gc.get_threshold()
     gc.set_threshold(700, 10, FULL_COLLECTIONS * 2)
     try:
-        with Collector():
+        with Collector() as collector:
             assert gc.get_threshold() == (700, 10, FULL_COLLECTIONS * 2)
+            assert collector._looks is None
     finally:
         gc.set_threshold(*before)
+
+
+@pytest.fixture
+def blocks(monkeypatch):
+    """The blocks of memory that Python has allocated, as the test sets them."""
+    blocks = [1000]
+    monkeypatch.setattr(sys, "getallocatedblocks", lambda: blocks[0])
+    return blocks
+
+
+def test_all_objects_are_looked_at_when_their_memory_has_doubled(collections, blocks):
+    with Collector() as collector:
+        for blocks[0], full in (
+            (1999, 0), (2000, 1), (3999, 1), (4000, 2),  # as calls begin
+            (4000, 2), (4100, 2),  # and as many go on
+            (1500, 2), (2999, 2), (3000, 3),  # from the least since then
+        ):  # fmt: skip
+            collector._look()
+            assert collections[2] == full, blocks
+
+
+def test_old_cycles_are_freed_when_the_memory_has_doubled(monkeypatch, blocks):
+    monkeypatch.setattr(module, "LOOK", 0.01)
+    freed = Event()
+
+    class Cycle:
+        def __del__(self):
+            freed.set()
+
+    with Collector():
+        cycle = Cycle()
+        cycle.cycle = cycle
+        gc.collect()  # it is old
+        del cycle
+        gevent.sleep(0.05)
+        assert not freed.is_set()
+        blocks[0] = 2000
+        assert freed.wait(PATIENCE)
 
 
 def test_collector_stays_off_where_the_program_has_switched_it_off(collections):

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from _socket import socket as Socket
 
 READ = 16384
-"""Bytes asked of each read, the size of a TLS record. About 40 messages are read before the loop
-serves other connections."""
+"""Bytes asked of each read, the size of a TLS record: about 40 messages. Other connections are
+served between them (see pacing.py)."""
 
 GATHER = 65536
 """Bytes of waiting messages that are joined into one write."""

@@ -37,9 +37,9 @@ from ..transport.locate.resolver import Resolver
 from ..transport.locate.rfc3263 import Candidate
 from .auth.credentials import Kept, Keyring
 from .capabilities import Capabilities
-from .client.destinations import Destinations
 from .client.failures import Failures
 from .client.long_requests import Detours
+from .client.overloaded import OverloadedServers
 from .client.targets import AllowTarget, GreyList, NextHop, RouteWriter, Ways
 from .dialog.call import Call, MayReplace
 from .dialog.dialog import Dialog, DialogID
@@ -227,8 +227,8 @@ class RequestSender(Protocol):
 
     grey: GreyList
     """Targets that failed lately."""
-    destinations: Destinations
-    """Next hops that have asked for fewer requests."""
+    overloaded: OverloadedServers
+    """Next hops that get fewer requests."""
     detours: Detours
     """Destinations of requests that are too long for a datagram."""
     repeated: dict[str, int]

@@ -112,7 +112,7 @@ def statistics(stack: Measured) -> Statistics:
         "transports": len(transports),
         "connections": sum(len(getattr(each, "flows", ())) for each in transports),
         "streams": _summed(getattr(each, "counts", {}) for each in transports),
-        "requests_held_back": dict(stack.sender.destinations.refused),
+        "requests_held_back": dict(stack.sender.overloaded.refused),
         "requests_repeated": dict(stack.sender.repeated),
         "next_hop_failures": dict(stack.sender.failures.counts),
         "registrations": stack.registrations.statistics,

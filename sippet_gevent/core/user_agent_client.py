@@ -20,11 +20,11 @@ from ..transaction.timers import Timers
 from ..transport.listener_choice import Wanted
 from .argument_checks import check_alone, check_timers, check_wait, check_way
 from .auth.credentials import Given, Keyring, keyring
+from .client.cancelled_by import cancelled_by
 from .client.retry import Retry
 from .client.sender import Sender
 from .client.targets import NextHop
 from .client.transaction import ClientTransaction
-from .client.until import cancelled_by
 from .dialog.call import SESSION_TYPE, Call, OnOffer, OnProgress, OnProvisional
 from .dialog.event_package import package_of
 from .dialog.expiry import Expiry

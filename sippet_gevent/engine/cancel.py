@@ -1,4 +1,5 @@
-"""CANCEL: finds the request that it cancels, and answers it, RFC 3261 §9.2."""
+"""CANCEL: finds the request that a received CANCEL ends, and answers it, RFC 3261 §9.2. Those that
+we send are made by Request.cancel()."""
 
 from __future__ import annotations
 

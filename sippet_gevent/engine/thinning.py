@@ -1,11 +1,13 @@
-"""Thinning: how much less clients with overload control should send, by the share of new requests
-that is not served (RFC 7339 §5.3).
+"""Thinning: the value of oc that clients with overload control get, by the share of new requests
+that is not served (RFC 7339 §5.3). Pure.
 
 Each client is asked by what becomes of its own requests. Sources take turns, so a client that sends
 no more than its turns allow is soon asked for nothing. Another one that does not support overload
 control, or says so and sends as much as before, is refused what exceeds its turns. It gains nothing
 from the obedience of the others (§5.10.2, §11). So nobody has to judge if a client obeys, which a
-server cannot see when the client itself gets more to do. Pure.
+server cannot see when the client itself gets more to do.
+
+feedback.py writes the value. What servers ask of us is in core/client/overloaded.py.
 """
 
 from __future__ import annotations

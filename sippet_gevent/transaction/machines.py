@@ -173,6 +173,7 @@ class do:
 
     @staticmethod
     def report_timeout(tx: Record, message: None, now: float) -> Effects:
+        # timers B and F; TransactionTimeout counts as a 408 (§8.1.3.1)
         return ((FAIL, TransactionTimeout(f"no final response to {tx.method} in time")),)
 
     @staticmethod

@@ -77,9 +77,9 @@ def _blame(
         patience = _patience_of(failure)
         sender.grey.add(target, now, patience)
         if not isinstance(failure, Response):
-            sender.destinations.failed(target, now)
+            sender.overloaded.failed(target, now)
         if patience is not None:
-            sender.destinations.close(target, now, patience)
+            sender.overloaded.close(target, now, patience)
 
 
 def _patience_of(failure: Response | Exception) -> float | None:

@@ -20,10 +20,10 @@ from ..inbox import check_serving
 from ..routing.routes import take_next_hop
 from ..routing.sips import has_sip_contact, is_secure, secure_route, secured, wants_sips
 from .completion import complete
-from .destinations import FREE, Destinations
 from .failures import Failures
 from .long_requests import DETOUR_SECONDS, Detours
 from .next_hops import NextHops
+from .overloaded import FREE, OverloadedServers
 from .retry import Retry
 from .targets import TRIES, NextHop, RouteWriter, Ways
 from .transaction import ClientTransaction
@@ -48,12 +48,12 @@ class Sender(NextHops):
         self.detours = Detours(stack.engine.limits.datagram, stack.engine.counters.lines)
         """Destinations of requests that are too long for a datagram."""
         control = self._offers_control = stack.engine.limits.overload_control
-        self.destinations = Destinations(
+        self.overloaded = OverloadedServers(
             lambda: stack.engine.limits.closed_seconds, watches=control
         )
         """Next hops that have asked for fewer requests."""
         if self._offers_control:
-            stack.engine.feedback_taken = self.destinations.take_feedback
+            stack.engine.feedback_taken = self.overloaded.take_feedback
         self.repeated: dict[str, int] = {}
         """Number of requests that were sent again, by the status or failure before."""
 
@@ -204,8 +204,8 @@ class Sender(NextHops):
         if isinstance(next_hop, Flow):
             self._check_flow(next_hop, secure=secure)
             hop = next_hop.remote[0]
-            if self.destinations.are_limited and request._method not in FREE:
-                self.destinations.check_flow(
+            if self.overloaded.are_limited and request._method not in FREE:
+                self.overloaded.check_flow(
                     next_hop, self.stack.clock.now(), is_within=self._passes_first(request)
                 )
         else:
@@ -221,8 +221,8 @@ class Sender(NextHops):
                 if mark[:7] == MAGIC_COOKIE
                 else self.resolve(uri, listener)
             )
-            if self.destinations.are_limited and request._method not in FREE:
-                candidates = self.destinations.allowed(
+            if self.overloaded.are_limited and request._method not in FREE:
+                candidates = self.overloaded.allowed(
                     candidates, self.stack.clock.now(), is_within=self._passes_first(request)
                 )
         # a CANCEL may have come while the name was resolved

@@ -236,9 +236,9 @@ class ClientTransaction(Tries):
             elif is_invite and (first or response.status > 100) and not self._is_left:
                 self._watch(self.transaction.timers.c)  # §16.6 step 11, §16.7 step 2
         sender = self.stack.sender
-        if sender.grey.until or sender.destinations.silent.failures:
+        if sender.grey.until or sender.overloaded.silent.failures:
             target = target_of(self.ways, self.transaction.flow)
-            sender.destinations.answered(target)
+            sender.overloaded.answered(target)
             if response.status != 503:
                 sender.grey.discard(target)
         # a later response may belong to a call that has ended

@@ -1,5 +1,5 @@
-"""Retransmission: a response that is repeated on a schedule until something stops it, RFC 3261
-§13.3.1.4."""
+"""Retransmission: a response that is repeated until something stops it: a 2xx until its ACK
+comes (RFC 3261 §13.3.1.4), a reliable 1xx until its PRACK comes (RFC 3262 §3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Branch: one client transaction of a forwarded request, RFC 3261 §16.6 to §16.9."""
+"""Branch: one client transaction of a forwarded request, RFC 3261 §16.6 to §16.9. Timer C is the
+ClientTransaction's."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """SIP Outbound: decides if a user agent is reached at its Contact or by the flow that it opened,
-RFC 5626 §6 and §7, RFC 7118 §5. Pure."""
+RFC 5626 §6 and §7, RFC 7118 §5. Pure. The 430 of §5.3.1 is in own_route.py."""
 
 from __future__ import annotations
 

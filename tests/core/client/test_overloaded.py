@@ -1,4 +1,4 @@
-"""Destinations: Retry-After (RFC 3261 §21.5.4) and overload control (RFC 7339) of next hops are honoured."""
+"""OverloadedServers: Retry-After (RFC 3261 §21.5.4) and overload control (RFC 7339) of next hops are honoured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 import pytest
 
 from sippet_gevent import Limits, TransactionTimeout, TransportError, Via, forward
-from sippet_gevent.core.client.destinations import Destinations
+from sippet_gevent.core.client.overloaded import OverloadedServers
 from sippet_gevent.transport.locate.resolver import SRV, StaticResolver
 from sippet_gevent.transport.locate.rfc3263 import Candidate
 
@@ -91,18 +91,18 @@ def test_retry_after_can_be_ignored(sip):
 
 
 def test_request_within_a_dialog_reaches_a_closed_destination():
-    destinations = Destinations(lambda: 300)
-    destinations.close(TARGET, 0, 20)
-    assert destinations.allowed([ONE], 1, is_within=True) == [ONE]
+    overloaded = OverloadedServers(lambda: 300)
+    overloaded.close(TARGET, 0, 20)
+    assert overloaded.allowed([ONE], 1, is_within=True) == [ONE]
     with pytest.raises(TransportError):
-        destinations.allowed([ONE], 1, is_within=False)
+        overloaded.allowed([ONE], 1, is_within=False)
 
 
 def test_retry_after_is_bounded():
-    destinations = Destinations(lambda: 300)
-    destinations.close(TARGET, 0, 1e9)
-    assert destinations.allowed([ONE], 301, is_within=False) == [ONE]
-    assert not destinations.are_limited
+    overloaded = OverloadedServers(lambda: 300)
+    overloaded.close(TARGET, 0, 1e9)
+    assert overloaded.allowed([ONE], 301, is_within=False) == [ONE]
+    assert not overloaded.are_limited
 
 
 # ---- RFC 7339
@@ -112,79 +112,79 @@ def via(parameters):
     return Via.parse(f"SIP/2.0/UDP 10.0.0.40:5060;branch=z9hG4bK1{parameters}")
 
 
-def passed(destinations, number, now, *, is_within=False):
+def passed(overloaded, number, now, *, is_within=False):
     """Return how many of some requests may be sent."""
     count = 0
     for _ in range(number):
         try:
-            count += len(destinations.allowed([ONE], now, is_within=is_within))
+            count += len(overloaded.allowed([ONE], now, is_within=is_within))
         except TransportError:
             pass
     return count
 
 
 def controlled(parameters, now=0.0):
-    destinations = Destinations(lambda: 300)
-    destinations.roll = random.Random(7).random
-    destinations.take_feedback(TARGET, via(parameters), now)
-    return destinations
+    overloaded = OverloadedServers(lambda: 300)
+    overloaded.roll = random.Random(7).random
+    overloaded.take_feedback(TARGET, via(parameters), now)
+    return overloaded
 
 
 @pytest.mark.rfc("7339 7.2")
 @pytest.mark.parametrize("loss", [10, 40, 75, 100])
 def test_new_requests_are_thinned_within_3_points(loss):
-    destinations = controlled(f';oc={loss};oc-algo="loss";oc-seq=1;oc-validity=10000')
-    assert passed(destinations, 5000, 1) == pytest.approx(5000 * (1 - loss / 100), abs=150)
+    overloaded = controlled(f';oc={loss};oc-algo="loss";oc-seq=1;oc-validity=10000')
+    assert passed(overloaded, 5000, 1) == pytest.approx(5000 * (1 - loss / 100), abs=150)
 
 
 @pytest.mark.rfc("7339 5.10.1")
 def test_requests_within_dialogs_pass_first_and_the_total_is_kept():
-    destinations = controlled(';oc=30;oc-algo="loss";oc-seq=1;oc-validity=10000')
+    overloaded = controlled(';oc=30;oc-algo="loss";oc-seq=1;oc-validity=10000')
     within = new = 0
     for _ in range(4000):
-        within += passed(destinations, 1, 1, is_within=True)
-        new += passed(destinations, 1, 1)
+        within += passed(overloaded, 1, 1, is_within=True)
+        new += passed(overloaded, 1, 1)
     assert within >= 3990
     assert within + new == pytest.approx(8000 * 0.7, abs=240)
 
 
 @pytest.mark.rfc("7339 5.7")
 def test_control_ends_with_its_validity():
-    destinations = controlled(";oc=100;oc-seq=1")
-    assert passed(destinations, 10, 0.4) == 0
-    assert passed(destinations, 10, 0.5) == 10
-    assert not destinations.are_limited
+    overloaded = controlled(";oc=100;oc-seq=1")
+    assert passed(overloaded, 10, 0.4) == 0
+    assert passed(overloaded, 10, 0.5) == 10
+    assert not overloaded.are_limited
 
 
 @pytest.mark.rfc("7339 5.7")
 def test_validity_of_0_ends_control():
-    destinations = controlled(";oc=100;oc-seq=1;oc-validity=5000")
-    destinations.take_feedback(TARGET, via(";oc=100;oc-seq=2;oc-validity=0"), 1)
-    assert passed(destinations, 10, 1) == 10
+    overloaded = controlled(";oc=100;oc-seq=1;oc-validity=5000")
+    overloaded.take_feedback(TARGET, via(";oc=100;oc-seq=2;oc-validity=0"), 1)
+    assert passed(overloaded, 10, 1) == 10
 
 
 @pytest.mark.rfc("7339 5.7")
 @pytest.mark.parametrize("oc", ["", ";oc", ";oc=x", ";oc=99999999999999999999999999999"])
 def test_validity_of_0_ends_control_whatever_oc_is(oc):
-    destinations = controlled(";oc=100;oc-seq=1;oc-validity=5000")
-    destinations.take_feedback(TARGET, via(f"{oc};oc-seq=2;oc-validity=0"), 1)
-    assert passed(destinations, 10, 1) == 10
+    overloaded = controlled(";oc=100;oc-seq=1;oc-validity=5000")
+    overloaded.take_feedback(TARGET, via(f"{oc};oc-seq=2;oc-validity=0"), 1)
+    assert passed(overloaded, 10, 1) == 10
 
 
 @pytest.mark.rfc("7339 4.4")
 def test_sequence_that_has_overflowed_begins_anew():
-    destinations = controlled(";oc=100;oc-seq=999999999999.9;oc-validity=60000")
-    destinations.take_feedback(TARGET, via(";oc=0;oc-seq=1700000000.5;oc-validity=0"), 1)
-    assert passed(destinations, 10, 1) == 10
-    destinations.take_feedback(TARGET, via(";oc=100;oc-seq=1700000000.6"), 1.1)
-    assert passed(destinations, 10, 1.2) == 0
+    overloaded = controlled(";oc=100;oc-seq=999999999999.9;oc-validity=60000")
+    overloaded.take_feedback(TARGET, via(";oc=0;oc-seq=1700000000.5;oc-validity=0"), 1)
+    assert passed(overloaded, 10, 1) == 10
+    overloaded.take_feedback(TARGET, via(";oc=100;oc-seq=1700000000.6"), 1.1)
+    assert passed(overloaded, 10, 1.2) == 0
 
 
 @pytest.mark.rfc("7339 5.4")
 def test_older_feedback_that_comes_late_is_ignored():
-    destinations = controlled(";oc=100;oc-seq=2.5;oc-validity=5000")
-    destinations.take_feedback(TARGET, via(";oc=0;oc-seq=2.4;oc-validity=5000"), 1)
-    assert passed(destinations, 10, 1) == 0
+    overloaded = controlled(";oc=100;oc-seq=2.5;oc-validity=5000")
+    overloaded.take_feedback(TARGET, via(";oc=0;oc-seq=2.4;oc-validity=5000"), 1)
+    assert passed(overloaded, 10, 1) == 0
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_client_offers_control_and_honours_it_by_destination(sip):
     host = server.engine.transports[0].local[0]
     other = Peer(sip, SECOND, answer=lambda request: 200)
     assert ask(sip, client, f"sip:{host}") == 200
-    assert not client.sender.destinations.are_limited
+    assert not client.sender.overloaded.are_limited
     server.engine.admission.shed_fraction = lambda host: 1.0
     assert ask(sip, client, f"sip:{host}") == 200
     assert ask(sip, client, f"sip:{host}") == "overload_control"
@@ -224,33 +224,33 @@ TWO = Candidate("UDP", SECOND, 5060, SECOND)
 
 @pytest.mark.rfc("3263 4.3")
 def test_request_that_leaves_by_another_next_hop_is_not_counted_as_held_back():
-    destinations = Destinations(lambda: 300)
-    destinations.close(TARGET, 0, 20)
-    assert destinations.allowed([ONE, TWO], 1, is_within=False) == [TWO]
-    assert destinations.refused == {"retry_after": 0, "overload_control": 0, "silent": 0}
-    destinations.close(TWO[:3], 0, 20)
+    overloaded = OverloadedServers(lambda: 300)
+    overloaded.close(TARGET, 0, 20)
+    assert overloaded.allowed([ONE, TWO], 1, is_within=False) == [TWO]
+    assert overloaded.refused == {"retry_after": 0, "overload_control": 0, "silent": 0}
+    overloaded.close(TWO[:3], 0, 20)
     with pytest.raises(TransportError):
-        destinations.allowed([ONE, TWO], 1, is_within=False)
-    assert destinations.refused == {"retry_after": 1, "overload_control": 0, "silent": 0}
+        overloaded.allowed([ONE, TWO], 1, is_within=False)
+    assert overloaded.refused == {"retry_after": 1, "overload_control": 0, "silent": 0}
 
 
 @pytest.mark.rfc("7339 7.2")
 def test_next_hop_for_fail_over_does_not_count_in_the_mix_of_a_server():
-    destinations = controlled(";oc=50;oc-seq=1;oc-validity=9000")
+    overloaded = controlled(";oc=50;oc-seq=1;oc-validity=9000")
     for _ in range(50):
-        destinations.allowed([TWO, ONE], 1, is_within=True)
-    control = destinations._controls[TARGET]
+        overloaded.allowed([TWO, ONE], 1, is_within=True)
+    control = overloaded._controls[TARGET]
     assert (control.first, control.second) == (0.0, 1.0)
 
 
 @pytest.mark.rfc("7339 5.4")
 def test_older_feedback_that_comes_after_the_end_of_control_begins_nothing():
-    destinations = controlled(";oc=100;oc-seq=1;oc-validity=5000")
-    destinations.take_feedback(TARGET, via(";oc=0;oc-seq=3;oc-validity=0"), 1)
-    destinations.take_feedback(TARGET, via(";oc=100;oc-seq=2;oc-validity=5000"), 1.1)
-    assert passed(destinations, 10, 1.2) == 10
-    assert passed(destinations, 1, 1.6) == 1
-    assert not destinations.are_limited
+    overloaded = controlled(";oc=100;oc-seq=1;oc-validity=5000")
+    overloaded.take_feedback(TARGET, via(";oc=0;oc-seq=3;oc-validity=0"), 1)
+    overloaded.take_feedback(TARGET, via(";oc=100;oc-seq=2;oc-validity=5000"), 1.1)
+    assert passed(overloaded, 10, 1.2) == 10
+    assert passed(overloaded, 1, 1.6) == 1
+    assert not overloaded.are_limited
 
 
 @pytest.mark.rfc("7339 5.10.1")
@@ -274,8 +274,8 @@ def test_request_by_a_given_flow_honours_the_feedback_of_its_server(sip):
 
     assert by_flow() == 200
     target = "UDP", FIRST, 5060
-    destinations = client.sender.destinations
-    destinations.take_feedback(target, via(";oc=100;oc-seq=1;oc-validity=9000"), sip.clock.now())
+    overloaded = client.sender.overloaded
+    overloaded.take_feedback(target, via(";oc=100;oc-seq=1;oc-validity=9000"), sip.clock.now())
     with pytest.raises(TransportError, match="fewer requests"):
         by_flow()
     sip.clock.advance(10)
@@ -287,26 +287,26 @@ def test_request_by_a_given_flow_honours_the_feedback_of_its_server(sip):
 
 @pytest.mark.rfc("7339 5.9")
 def test_silent_server_gets_no_requests_but_probes_at_growing_intervals():
-    destinations = Destinations(lambda: 300)
+    overloaded = OverloadedServers(lambda: 300)
     for now in (0, 1):
-        destinations.failed(TARGET, now)
-        assert passed(destinations, 1, now) == 1
-    destinations.failed(TARGET, 2)
-    probes = [tenth / 10 for tenth in range(20, 3000) if passed(destinations, 1, tenth / 10)]
+        overloaded.failed(TARGET, now)
+        assert passed(overloaded, 1, now) == 1
+    overloaded.failed(TARGET, 2)
+    probes = [tenth / 10 for tenth in range(20, 3000) if passed(overloaded, 1, tenth / 10)]
     assert probes == pytest.approx([4, 8, 16, 32, 64, 124, 184, 244], abs=0.11)
-    assert destinations.refused["silent"] > 2000
-    destinations.answered(TARGET)
-    assert passed(destinations, 10, 245) == 10
-    assert not destinations.are_limited
+    assert overloaded.refused["silent"] > 2000
+    overloaded.answered(TARGET)
+    assert passed(overloaded, 10, 245) == 10
+    assert not overloaded.are_limited
 
 
 @pytest.mark.rfc("7339 5.9")
 def test_other_destination_of_a_name_gets_the_requests_of_a_silent_one():
-    destinations = Destinations(lambda: 300)
+    overloaded = OverloadedServers(lambda: 300)
     for _ in range(3):
-        destinations.failed(TARGET, 0)
-    assert destinations.allowed([ONE, TWO], 1, is_within=True) == [TWO]
-    assert destinations.allowed([ONE, TWO], 3, is_within=False) == [ONE, TWO]  # a probe
+        overloaded.failed(TARGET, 0)
+    assert overloaded.allowed([ONE, TWO], 1, is_within=True) == [TWO]
+    assert overloaded.allowed([ONE, TWO], 3, is_within=False) == [ONE, TWO]  # a probe
 
 
 @pytest.mark.rfc("7339 5.9")
@@ -329,7 +329,7 @@ def test_request_by_a_given_flow_is_not_sent_to_a_silent_server(sip):
     client = sip.stack(host="10.0.0.40", limits=Limits(overload_control=True))
     flow = client.engine.transports[0].connect((FIRST, 5060))
     for _ in range(3):
-        client.sender.destinations.failed(TARGET, sip.clock.now())
+        client.sender.overloaded.failed(TARGET, sip.clock.now())
     with pytest.raises(TransportError, match="does not answer"):
         sip.run(client.request, "OPTIONS", f"sip:{FIRST}", next_hop=flow)
 
@@ -344,6 +344,6 @@ def test_proxy_that_holds_a_request_back_does_not_answer_430(sip, parameters, st
     flow = proxy.engine.transports[0].connect((FIRST, 5060))
     proxy.core = lambda request, tx: forward(request, tx, f"sip:{FIRST}", next_hop=flow)
     if parameters:
-        proxy.sender.destinations.take_feedback(TARGET, via(parameters), sip.clock.now())
+        proxy.sender.overloaded.take_feedback(TARGET, via(parameters), sip.clock.now())
     caller.ask("OPTIONS")
     assert caller.statuses == [status]

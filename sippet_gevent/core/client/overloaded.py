@@ -1,5 +1,5 @@
-"""Destinations: which next hops want fewer requests, by Retry-After (RFC 3261 §21.5.4), by
-loss-based overload control, or because they do not answer at all (RFC 7339)."""
+"""OverloadedServers: next hops that get fewer requests of ours, by Retry-After (RFC 3261 §21.5.4),
+by the oc parameter of overload control, or because they do not answer at all (RFC 7339)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .silent import SilentServers
 from .targets import GREY_TARGETS, Target
 
 FREE = frozenset(("ACK", "BYE", "CANCEL", "PRACK"))
-"""Requests that end something or belong to another one. A destination gets them whatever it has
-asked for. Its mix of requests leaves them out (RFC 7339 §7.2): with the INVITEs that are held back,
+"""Requests that end something or belong to another one. A server gets them whatever it has asked
+for. Its mix of requests leaves them out (RFC 7339 §7.2): with the INVITEs that are held back,
 they become fewer by the same part."""
 
 VALIDITY = 0.5
@@ -65,8 +65,10 @@ class _Control:
         return roll >= self.loss / share
 
 
-class Destinations:
-    """Next hops that have asked for fewer requests. The oldest is forgotten beyond GREY_TARGETS.
+class OverloadedServers:
+    """Next hops that have asked for fewer requests, or do not answer.
+
+    The oldest is forgotten beyond GREY_TARGETS.
 
     Args:
         most_closed: Returns the most seconds for which a Retry-After holds; 0 ignores it.

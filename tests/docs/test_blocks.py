@@ -46,6 +46,16 @@ def test_blocks_with_one_name_have_one_text():
     assert not differ
 
 
+def test_indented_blocks_are_commands():
+    others = []
+    for path in PAGES:
+        prose = re.sub(r"^```.*?^```$", "", path.read_text("utf-8"), flags=re.M | re.S)
+        for line in re.findall(r"^    (?! )(?:- |\* )?(\S.*)$", prose, re.M):
+            if not re.match(r"(python3?|sippet|@pytest\.mark\.rfc\() ?", line):
+                others.append(f"{path.relative_to(ROOT)}: {line}")
+    assert not others, "write a fence with a name, and test it"
+
+
 def test_every_fence_has_a_language_that_is_checked():
     known = {"python", "sh", "text", "log", "ini", "nginx", "dockerfile", "toml"}
     assert {block.language for block in ALL} <= known

@@ -150,6 +150,64 @@ def test_hunting_block_may_take_the_call_itself_in_the_end(sip):
     assert asked.call.ended.is_set()
 
 
+@pytest.mark.parametrize("seconds, status", [(3, 480), (1, 487)])
+def test_tidying_block_frees_its_line(sip, seconds, status):
+    module = block("tidying")
+    asked = sip.ask(module.stack, "INVITE sip:bob@example.com")
+    busy = sip.ask(module.stack, "INVITE sip:bob@example.com")
+    sip.advance(seconds)
+    if seconds < 2:
+        asked.cancel()
+        sip.settle()
+    assert (asked.statuses, busy.statuses) == ([180, status], [486])
+    assert module.lines == ["line 1"]
+
+
+def test_staying_block_routes_the_whole_call(sip):
+    ended = []
+
+    def bob(request, tx):
+        with tx.accept(body=OFFER) as call:
+            call.wait()
+        ended.append(str(call.end))
+
+    sip.stack(bob, host="192.0.2.20")
+    asked = sip.ask(
+        block("staying").stack,
+        "INVITE sip:bob@example.com",
+        body=OFFER,
+        content_type="application/sdp",
+    )
+    assert asked.statuses == [200]
+    assert len(asked.response.record_route) == 1
+    asked.call.hangup()
+    sip.settle()
+    assert ended == ["bye by peer"]
+
+
+@pytest.mark.parametrize("method", ["INVITE", "MESSAGE"])
+def test_outcome_block_records_the_status(sip, method):
+    sip.stack(lambda request, tx: 486, host="192.0.2.20")
+    module = block("outcome")
+    assert sip.ask(module.stack, f"{method} sip:bob@example.com").statuses == [486]
+    assert module.records == [("bob", 486)]
+
+
+def test_balancing_block_chooses_one_server_for_a_call(sip):
+    for status, host in ((486, "192.0.2.31"), (480, "192.0.2.32")):
+        sip.stack(lambda request, tx, status=status: status, host=host)
+    stack = sip.serve(block("balancing").stack)
+    statuses = {
+        number: {
+            sip.ask(stack, "MESSAGE sip:bob@example.com", call_id=f"call-{number}").statuses[0]
+            for _ in range(2)
+        }
+        for number in range(8)
+    }
+    assert all(len(found) == 1 for found in statuses.values())
+    assert set.union(*statuses.values()) == {486, 480}
+
+
 def bridged(sip, core):
     sip.stack(core, host="192.0.2.20")
     return sip.ask(

@@ -71,7 +71,7 @@ class Engine(TransactionLayer):
     def use_limits(self, limits: Limits) -> None:
         """Use other limits from now on.
 
-        What the old ones have sized when the stack started stays: the rate of answers to broken
+        What was sized by the old ones when the stack started stays: the rate of answers to broken
         requests, when requests change to TCP, handshakes, and the offers of keep-alives.
         """
         self.limits = self.ingress.limits = limits

@@ -39,7 +39,7 @@ not even time for all refusals, and the rest is dropped."""
 STATES = (NORMAL, REFUSING, SHEDDING)
 
 LATE = 0.1
-"""Of T1, 50 ms: a wait in the kernel that is a sign of overload if it stands."""
+"""Of T1, 50 ms: a wait in the kernel that is late. That alone is no overload; see STANDING."""
 
 STANDING = 0.2
 """Of T1, 100 ms: for so long all waits must be late before the state is Refusing. The queue behind

@@ -19,8 +19,8 @@ PATIENCE = 0.5
 later than T1 meets the first retransmission."""
 
 REFUSALS = 0.15
-"""Part of the time that refusals may take. One costs a tenth of a call, so this is enough for one
-to each call that is served. If refusals took all the time, nobody would be served."""
+"""Part of the time that refusals may take. One costs a tenth of the CPU of a call, so this is
+enough for one to each call that is served. With all the time for refusals, no call is served."""
 
 SAVED = 0.05
 """Seconds for refusals that may be saved. The first ones come all at once."""

@@ -232,7 +232,7 @@ class Call(ABC):
 
         It returns an SDP or bytes, our answer or our offer. None leaves the decision to the call,
         and Reject(488) refuses the offer. An offer in a 2xx cannot be refused. Reject ends the call
-        then. A UPDATE wants its answer soon, so do not ask anybody first (RFC 3311 §5.2).
+        then. An UPDATE needs its answer soon, so do not ask anybody first (RFC 3311 §5.2).
 
         Raises:
             TypeError: The value is no callable of (offer, call).
@@ -413,8 +413,8 @@ class Call(ABC):
                 if event.digit == "1":
                     return play(call)
 
-        Events that came before are there still. The last one is of kind `end`. Loops may follow
-        each other, as in a menu, but only one runs at a time.
+        Events that came before the first loop are kept, and come first. The last one is of kind
+        `end`. Loops may follow each other, as in a menu, but only one runs at a time.
 
         Args:
             timeout: Seconds to wait for the next event. The loop ends when none comes in time.

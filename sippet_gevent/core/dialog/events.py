@@ -85,7 +85,7 @@ class CallEvent:
     | progress | the peer tells how our transfer() goes on, by a `status` |
     | request | a `request` that neither a handler nor the core serves; respond() answers it |
     | identity | the peer has told another identity by a `request`; see `call.remote_identity` |
-    | hold, resume | the peer has held or resumed the call; `call.remote_sdp` says how | |
+    | hold, resume | the peer has held or resumed the call; `call.remote_sdp` says how |
     | end | the call has ended, as `end` says; no event follows |
     """
 

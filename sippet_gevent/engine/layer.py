@@ -18,7 +18,7 @@ from ..message.via import Via
 from ..observe.counters import Counters
 from ..observe.log_values import Plain
 from ..observe.tap import Tap
-from ..runtime.clock import Clock
+from ..runtime.clock import LOOK_AGAIN, Clock
 from ..runtime.limits import Limits
 from ..runtime.rates import source_of
 from ..transaction.fsm import NEVER, SENT, client_machine
@@ -161,7 +161,9 @@ class TransactionLayer:
                 self._drop(tx)
             elif tx.deadline < tx.wake:
                 tx.wake = tx.deadline
-                self._deadlines.add(tx.deadline, tx, coarse=True)
+                if tx.state is PROCEEDING:  # it may end long before its deadline
+                    tx.wake = min(tx.wake, self._now() + LOOK_AGAIN)
+                self._deadlines.add(tx.wake, tx, coarse=True)
 
     def plan(self, tx: ClientRecord | ServerRecord) -> None:
         """Drop a transaction that has ended, or make sure that its next deadline is kept."""
@@ -169,7 +171,9 @@ class TransactionLayer:
             self._drop(tx)
         elif tx.deadline < tx.wake:
             tx.wake = tx.deadline
-            self._deadlines.add(tx.deadline, tx, coarse=True)
+            if tx.state is PROCEEDING:  # as in drive()
+                tx.wake = min(tx.wake, self._now() + LOOK_AGAIN)
+            self._deadlines.add(tx.wake, tx, coarse=True)
 
     def _drop(self, tx: ClientRecord | ServerRecord) -> None:
         if isinstance(tx, ServerRecord):

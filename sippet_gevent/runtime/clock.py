@@ -30,6 +30,10 @@ LATE = 0.05
 FAR = 8.0
 """Seconds. A deadline that is farther off is rounded up to a coarse tick, if it may be."""
 
+LOOK_AGAIN = 32.0
+"""Seconds, as long as timers H, J and L. What has a deadline that is farther off and cannot be
+removed is fired after this time, and looks again. So what has ended is not kept for minutes."""
+
 EPOCH = 1_800_000_000.0
 """The time since 1970 at which a VirtualClock shows 0. It is a whole number, so that sums are
 exact."""

@@ -14,6 +14,7 @@ from ...engine.users import ClientRecord, NullUser, ServerUser
 from ...errors import Cancelled, SIPError, TransactionTimeout, TransportError
 from ...message.message import Request, Response
 from ...observe.log_values import Plain
+from ...runtime.clock import LOOK_AGAIN
 from ..dialog.call import Call, OnProvisional
 from ..dialog.end import End
 from ..dialog.handlers import ReinviteCore
@@ -508,11 +509,12 @@ class ClientTransaction(Tries):
     def _watch(self, seconds: float) -> None:
         """Call expire() after this many seconds. It waits again if the deadline has moved
         meanwhile."""
-        self._silence = self.stack.clock.now() + seconds
+        now = self.stack.clock.now()
+        self._silence = now + seconds
         if self._silence < self._wake:
-            self._wake = self._silence
+            self._wake = min(self._silence, now + LOOK_AGAIN)
             self._watches.append(watch := Watch(self))
-            self.stack.deadlines.add(self._silence, watch, coarse=True)
+            self.stack.deadlines.add(self._wake, watch, coarse=True)
 
     def _unwatch(self) -> None:
         for watch in self._watches:

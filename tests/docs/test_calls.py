@@ -39,6 +39,16 @@ def test_calling_block_wakes_the_callee_that_answers(sip, capsys):
     assert out.count("not reached: ") == 1
 
 
+def test_early_block_plays_before_the_answer(sip):
+    module = block("early")
+    stack = sip.serve(module.stack)
+    listening = gevent.spawn(module.listen, sip.client, f"sip:x@{stack.addresses[0][4:]}")
+    sip.settle()
+    sip.advance(5)
+    sip.advance(1)
+    assert listening.get() == [183]
+
+
 def test_events_block_reads_digits_and_answers_other_requests(sip, capsys):
     stack = block("events").stack
     sip.serve(stack)

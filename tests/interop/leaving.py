@@ -111,8 +111,13 @@ CANCELLED = (
 </recv>
 """
     + RINGING
+    + '<recv response="200" optional="true" rrs="true" next="10"/>\n'
     + '<recv response="487"/>\n'
     + ack(within=False).replace("<send", '<send next="7"', 1)
+    # a proxy has answered the CANCEL, and the callee has answered the INVITE before it came (§9.1)
+    + '<label id="10"/>\n'
+    + ack()
+    + bye(2).replace("<recv", '<recv next="7"')
     # the CANCEL has crossed the 200 to the INVITE: it has no effect, and its own 200 follows
     # (RFC 3261 §9.1, §9.2)
     + '<label id="8"/>\n'

@@ -95,7 +95,8 @@ class TransactionLayer:
         """Send one whole message. All messages leave here.
 
         Args:
-            flow: The flow to send by. data: The message.
+            flow: The flow to send by.
+            data: The message.
             transaction: The key of its transaction, if it has one.
 
         Raises:
@@ -332,8 +333,8 @@ class TransactionLayer:
         """End the client transactions of a flow that has ended. Responses find another way
         (§18.2.2).
 
-        So may the responses to a ringing INVITE of ours, which no table ends. Its user ends it if
-        it knows that there is no other way.
+        A ringing INVITE of ours stays, because its responses may find another way, too. Its user
+        ends it if it knows that there is none.
         """
         for tx in [*(flow.transactions or ())]:
             if (

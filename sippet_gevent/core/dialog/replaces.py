@@ -11,7 +11,7 @@
 
 If the core refuses the INVITE, the call that it names stays as it was.
 
-Both tags of a dialog are random, so only its two sides know them, and those whom they tell. Without
+Both tags of a dialog are random, so only its two sides know them, and peers that they tell. Without
 `Stack(may_replace=...)` that is enough to replace a call, as for Target-Dialog (RFC 4538). It is
 not enough to join one. An application that mixes media lists `join` in `supported`, and authorizes.
 """

@@ -46,10 +46,11 @@ def test_answered_invite_leaves_no_deadline(sip):
 
 
 @pytest.mark.rfc("3261 16.6", "3261 17.1.1")
+@pytest.mark.parametrize("headers", [{}, {"expires": 120}], ids=["no Expires", "Expires"])
 @pytest.mark.parametrize("status", [200, 486])
-def test_invite_of_ours_leaves_no_deadline(sip, status):
+def test_invite_of_ours_leaves_no_deadline(sip, status, headers):
     peer = Peer(sip, "10.0.0.60")
-    greenlet = start(sip, sip.client.invite, peer.uri)
+    greenlet = start(sip, sip.client.invite, peer.uri, **headers)
     invite = peer.last("INVITE")
     peer.reply(invite, 180)
     sip.advance(2)

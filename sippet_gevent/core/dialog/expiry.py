@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from ...errors import ParseError
 from ...message.message import Request
+from ...runtime.clock import LOOK_AGAIN
 from ..client.transaction import ClientTransaction, Watch
-
-STEP = 180.0
-"""Most seconds until a deadline is looked at again. A caller of a bridge chooses its Expires, up to
-2**32 - 1 seconds, and nothing of an INVITE that has ended may wait for that long."""
 
 
 def seconds_of(invite: Request) -> int | None:
@@ -39,7 +36,8 @@ class Expiry(Watch):
         self._plan(tx, now)
 
     def _plan(self, tx: ClientTransaction, now: float) -> None:
-        tx.stack.deadlines.add(min(self._until, now + STEP), self)
+        # a caller of a bridge chooses its Expires, up to 2**32 - 1 seconds
+        tx.stack.deadlines.add(min(self._until, now + LOOK_AGAIN), self)
 
     def expire(self, now: float) -> None:
         tx = self.owner

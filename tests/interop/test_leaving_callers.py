@@ -1,4 +1,4 @@
-"""The examples that answer calls, with SIPp as callers that leave at each point of a call.
+"""The examples that answer or forward calls, with SIPp as callers that leave at each point of a call.
 
 `pytest -m slow` plays 2,000 calls of each example.
 """
@@ -49,18 +49,18 @@ def target(serve, tmp_path):
     return start
 
 
-def ivr(serve, shortened, b2bua, target):
+def ivr(serve, shortened, b2bua, target, sipp):
     path = shortened("ivr.py")
     path.write_text(path.read_text().replace(" = 2, 10, 60, 600", " = 0.3, 10, 60, 600"))
     return serve(f"{path}:stack"), ""
 
 
-def bridge(serve, shortened, b2bua, target):
+def bridge(serve, shortened, b2bua, target, sipp):
     port = target()
     return b2bua(port), f"sip:127.0.0.1:{port}"
 
 
-def softphone(serve, shortened, b2bua, target):
+def softphone(serve, shortened, b2bua, target, sipp):
     path = shortened("softphone.py")
     # one phone has one user, and these callers come at the same time
     text = path.read_text().replace("len(self.calls) > 1", "False")
@@ -70,7 +70,18 @@ def softphone(serve, shortened, b2bua, target):
     ), f"sip:127.0.0.1:{target()}"
 
 
-SERVED = {"ivr.py": ivr, "b2bua.py": bridge, "softphone.py": softphone}
+def proxy(serve, shortened, b2bua, target, sipp):
+    server, port = serve(f"{shortened('registrar_proxy.py')}:stack"), target()
+    sipp("register", "-s", "bob", "-key", "contact", port, to=server.uri).wait_for_success(1)
+    return server, f"sip:127.0.0.1:{port}"
+
+
+SERVED = {
+    "ivr.py": ivr,
+    "b2bua.py": bridge,
+    "softphone.py": softphone,
+    "registrar_proxy.py": proxy,
+}
 
 
 def play(example, start, sipp, tmp_path, calls, rate):
@@ -91,8 +102,8 @@ def play(example, start, sipp, tmp_path, calls, rate):
 
 
 @pytest.fixture(params=SERVED)
-def started(request, serve, shortened, b2bua, target):
-    return request.param, SERVED[request.param](serve, shortened, b2bua, target)
+def started(request, serve, shortened, b2bua, target, sipp):
+    return request.param, SERVED[request.param](serve, shortened, b2bua, target, sipp)
 
 
 @pytest.mark.rfc("3261 9.1", "3261 15", "5407 3.1")

@@ -11,6 +11,7 @@ import sippet_gevent
 from sippet_gevent import URI, Cancelled, Reject, Stack, TransportError
 from sippet_gevent.transport.locate.resolver import SRV, StaticResolver
 
+from ..core.wire import Peer
 from .blocks import BLOCKS, OFFER, block, on_free_ports, run_script
 
 
@@ -139,6 +140,24 @@ def test_hunting_block_stops_ringing_when_the_caller_gives_up(sip):
     sip.advance(1)
     asked.cancel()
     assert (asked.statuses, fates) == ([180, 487], ["desk cancelled"])
+
+
+@pytest.mark.rfc("3261 9.1", "3261 16.10")
+def test_hunting_block_takes_the_answer_of_the_last_phone_that_crosses_its_cancel(sip):
+    stack = sip.serve(block("hunting").stack)
+    phone, user = Peer(sip, "10.0.0.60"), "<sip:bob@example.com>"
+    headers = {"to": user, "from_": f"{user};tag=1", "contact": f"<{phone.uri}>"}
+    phone.ask("REGISTER", f"sip:{stack.addresses[0][4:]}", at="127.0.0.1", **headers)
+    asked = sip.ask(stack, "INVITE sip:bob@example.com", body=OFFER, content_type="application/sdp")
+    invite = phone.last("INVITE")
+    phone.reply(invite, 180)
+    sip.advance(3)
+    phone.reply(invite, 200, contact=f"<{phone.uri}>")
+    phone.reply(phone.last("CANCEL"), 481)
+    assert asked.statuses == [180, 200]
+    asked.call.hangup()
+    sip.settle()
+    phone.reply(phone.last("BYE"), 200)
 
 
 def test_hunting_block_may_take_the_call_itself_in_the_end(sip):

@@ -398,7 +398,7 @@ class ResponseContext(Forwarding):
         return response_upstream(self.tx.request, self._finals, is_registrar=self._at_home)
 
     def cancel(self, **headers: Any) -> None:
-        """Cancel the branches that are still pending (§16.10).
+        """Cancel the pending branches (§16.10). Iterate again to see a 2xx that crosses the CANCEL.
 
         Args:
             headers: Header fields of the CANCELs, as in `ClientTransaction.cancel()`. By default

@@ -79,6 +79,7 @@ class Admission:
         """Returns the part that overload demands; Overload.thinning() takes its place."""
         self._lacks_memory = False
         self._told: set[WaitingCore] = set()
+        self._since: dict[WaitingCore, float] = {}  # when overdue cores, and those of ACKs, came
         self._alarm: Alarm | None = None
         self._reserve(limits)
         self._settle()
@@ -155,11 +156,12 @@ class Admission:
             return
         place, tx.place = tx.place, None
         if place is not None and tx in place:
-            source = place.pop(tx)[1]
+            source = place.pop(tx)
             place.sources[source] -= 1
             if not place.sources[source]:
                 del place.sources[source]
         self._told.discard(tx)
+        self._since.pop(tx, None)
         if not self.is_open:
             self._settle()
 
@@ -192,12 +194,16 @@ class Admission:
             host = tx.request.flow.remote[0]
             source = source_of(host) if ":" in host else host
         else:
-            source = before.pop(tx)[1]
+            source = before.pop(tx)
             before.sources[source] -= 1
             if not before.sources[source]:
                 del before.sources[source]
         tx.place = place
-        place[tx] = self._clock.now(), source
+        place[tx] = source
+        if place is self.overdue or tx.transaction is None:
+            self._since[tx] = self._clock.now()
+        elif self._since:
+            self._since.pop(tx, None)
         place.sources[source] = place.sources.get(source, 0) + 1
         return place
 
@@ -374,14 +380,14 @@ class Admission:
         self._alarm = None
         before = self._clock.now() - self._patience
         waiting = False
-        for tx, (since, _) in [*self.handlers.items()]:
-            if tx.transaction is None:
+        for tx, since in [*self._since.items()]:
+            if tx.place is self.overdue:
+                if since <= before:
+                    self.tell(tx)
+            elif tx.place is self.handlers:
                 waiting = True
                 if since <= before:
                     tx.give_up()
-        for tx, (since, _) in [*self.overdue.items()]:
-            if since <= before:
-                self.tell(tx)
         if waiting or self.overdue:
             self._watch()
 

@@ -174,7 +174,9 @@ class Ingress:
             key = server_key(message) if isinstance(message, Request) else client_key(message)
             self._layer.tap.tell("in", data, flow, key)
         if type(message) is Request:
-            self._receive_request(message, flow, len(data))
+            size = len(data)
+            del data  # its core may wait, and must not keep the bytes
+            self._receive_request(message, flow, size)
         else:
             self._receive_response(message, flow)  # type: ignore[arg-type]
 
@@ -262,6 +264,7 @@ class Ingress:
             text = request.headers.fields["Via"]
             if may_have_feedback(text if type(text) is str else text[0]):
                 feedback = self.stateless.feedback.write(request, flow.remote[0])
+            del text  # the core may wait, and the request keeps fewer bytes of it
             if method in KEPT_FOR:
                 grant_keep(request, flow)
             tx = layer.new_server(request, key, reply, method == "INVITE")
@@ -357,6 +360,7 @@ class Ingress:
         """Start the timers of a transaction whose core waits, the 100 of an INVITE first."""
         serving = worker.serving
         if serving is not None:
+            worker.data = b""  # an exception of its core is told without them
             self._admission.enter(worker, serving)
             if serving.transaction is not None:
                 self._layer.plan(serving.transaction)

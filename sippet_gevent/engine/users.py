@@ -92,9 +92,8 @@ class WaitingCore(Protocol):
         """Note that the stack has stopped."""
 
 
-class Place(dict[WaitingCore, tuple[float, str]]):
-    """Requests whose cores are counted together, with the time at which each was added, and its
-    source."""
+class Place(dict[WaitingCore, str]):
+    """Requests whose cores are counted together, with the source of each."""
 
     __slots__ = ("sources",)
 

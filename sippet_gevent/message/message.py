@@ -7,7 +7,9 @@ longer than others.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from difflib import get_close_matches
+from operator import eq, is_
 from typing import Any
 
 from ..arguments import as_bytes
@@ -19,7 +21,7 @@ from .fields.table import HeaderFields
 from .flow import MessageFlow
 from .grammar import is_token, split_first
 from .head import fastest_head
-from .header import ONE, Header, Kind
+from .header import ONE, ROWS, Header, Kind
 from .headers import Headers
 from .iana import DIALOG_CREATING, METHODS, STATUSES, check_method_case, reason_phrase
 from .identifiers import create_tag
@@ -113,7 +115,8 @@ class Message(HeaderFields):
 
         Texts and values are compared by identity. So a text of the application is not a part, even
         if it is equal to one. A single letter is the exception, because Python has one object for
-        it. A body is read in pieces, so the text must be contained in it.
+        it. Another is a message whose lines have rested, because its texts are new objects since
+        then. A body is read in pieces, so the text must be contained in it.
         """
         source = error.source
         if source is self:
@@ -125,14 +128,17 @@ class Message(HeaderFields):
             for piece in (source if type(source) is list else (source,))
             if piece is not None and piece != ""
         ]
-        found = [
-            getattr(self, "_uri", None),
-            *(line[2] for line in self.headers.lines),
-            *self.headers.looked_at.values(),
-        ]
+        headers, is_same = self.headers, is_
+        found = [getattr(self, "_uri", None), *(line[2] for line in headers.lines)]
+        if headers.has_rested:
+            is_same = eq
+            for row in filter(None, map(ROWS.get, headers.fields)):
+                with suppress(ParseError):
+                    headers.typed(row)  # as something may have done before
+        found += headers.looked_at.values()
         while found and wanted:
             piece = found.pop()
-            if any(piece is one for one in wanted):
+            if any(is_same(piece, one) for one in wanted):
                 return True
             if isinstance(piece, tuple):
                 found += piece

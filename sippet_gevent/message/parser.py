@@ -228,6 +228,7 @@ def _request(start_line: str, headers: Headers, data: bytes, at: int) -> Request
             raise ParseError(
                 "method is not the request's", header="CSeq", value=fields["CSeq"], status=status
             )
+        request._method = found.method  # of which there is one text, in most cases
         forwards = fields.get("Max-Forwards")
         if forwards is not None and (type(forwards) is not str or forwards not in _MAX_FORWARDS):
             number(_once("Max-Forwards", forwards), 255, "Max-Forwards")

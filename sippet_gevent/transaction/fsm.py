@@ -238,7 +238,9 @@ class Transaction:
         if type(running) is float:
             entries = []
             for length, timer in self._plan.starts[self.state][1]:
-                entries.append((running + length, timer, length))
+                entries.append(
+                    (running + length, timer, length) if length < NEVER else timer.endless
+                )
             running = self._running = tuple(entries)
         return running  # type: ignore[return-value]
 

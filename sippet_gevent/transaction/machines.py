@@ -143,14 +143,19 @@ class do:
     def send_provisional(tx: Record, response: Response, now: float) -> Effects:
         tx.last = data = bytes(response)
         tx.restart(CORE_INVITE, now)
+        request = tx.request
+        if request is not None and request.headers.has_rested:
+            request.headers.rest()  # the response has read them
         return ((SEND, data),)
 
     @staticmethod
     def send_trying(tx: Record, message: None, now: float) -> Effects:
-        if tx.last is not None:  # a provisional response has been sent, so a 100 is no news
-            return NOTHING
-        tx.last = bytes(_request_of(tx).response(100))
-        return ((SEND, tx.last),)
+        request = _request_of(tx)
+        is_news = tx.last is None  # otherwise a provisional response has been sent
+        if is_news:
+            tx.last = bytes(request.response(100))
+        request.headers.rest()  # what is not answered by now may ring for minutes
+        return ((SEND, tx.last),) if is_news else NOTHING
 
     @staticmethod
     def answer_for_core(tx: Record, message: None, now: float) -> Effects:

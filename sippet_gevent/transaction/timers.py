@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from math import inf
 from typing import Any, Literal
 
 from ..arguments import duration
@@ -80,7 +81,7 @@ class Timer:
     "same" is no difference, "none" never starts, "zero" fires at once.
     """
 
-    __slots__ = ("again", "first", "letter", "reliable")
+    __slots__ = ("again", "endless", "first", "letter", "reliable")
 
     def __init__(
         self,
@@ -94,6 +95,8 @@ class Timer:
         self.first = first
         self.again = again
         self.reliable = reliable
+        self.endless = inf, self, inf
+        """What each transaction notes of this timer while it runs without an end."""
 
     def __repr__(self) -> str:
         return f"timer {self.letter}"

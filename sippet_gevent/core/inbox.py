@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
 import gevent
 from gevent.exceptions import LoopExit
 
 from ..errors import TransactionStateError
-from ..runtime.clock import Clock
+from ..runtime.clock import EXPIRED, Clock
 
 Event = TypeVar("Event")
 
@@ -50,7 +51,7 @@ class Inbox(Generic[Event]):
         self._clock = clock
         # few items wait at the same time, and a deque would take 760 bytes for as long as a call
         self._items: list[Event] | tuple[()] = ()
-        self._waiters: list[Any] = []
+        self._waiters: tuple[Any, ...] = ()
 
     def put(self, item: Event) -> None:
         """Add an event and wake the waiting greenlets."""
@@ -66,7 +67,7 @@ class Inbox(Generic[Event]):
             gevent.get_hub().loop.run_callback(self._resume)
 
     def _resume(self) -> None:
-        for waiter in list(self._waiters):
+        for waiter in self._waiters:
             if waiter in self._waiters:
                 waiter.switch()
 
@@ -80,8 +81,8 @@ class Inbox(Generic[Event]):
             self._items = ()
         return item
 
-    def wait(self, ready: Callable[[], object], timeout: float | None = None) -> bool:
-        """Wait until `ready()` is true; wake() has it called again.
+    def wait(self, ready: Callable[[], object] | None, timeout: float | None = None) -> bool:
+        """Wait until `ready()` is true; wake() has it called again. None is never true.
 
         Returns:
             False when `timeout` seconds have passed first.
@@ -94,24 +95,32 @@ class Inbox(Generic[Event]):
         serving = getattr(me, "serving", None)
         if serving is not None and serving.interruptions:
             serving.interrupt()
-        if ready():
+        if ready is not None and ready():
             return True
-        hub = gevent.get_hub()
-        timer = None if timeout is None else self._clock.timeout(timeout)
-        self._waiters.append(me)
+        timer = waits = None
+        if timeout is not None:
+            if serving is not None and self._clock.long < timeout < inf:
+                waits = self._clock.waits
+                waits.add(timeout, me)
+            else:
+                timer = self._clock.timeout(timeout)
+        waiters = self._waiters
+        self._waiters = (*waiters, me) if waiters else (me,)
         if serving is not None:
             serving.parked = self
         try:
             while True:
-                hub.switch()
+                if _park() is EXPIRED:
+                    # an event that arrives at the same time still counts
+                    return ready is not None and bool(ready())
                 if serving is not None and serving.interruptions:
                     serving.interrupt()
-                if ready():
+                if ready is not None and ready():
                     return True
         except gevent.Timeout as expired:
             if expired is not timer:
                 raise
-            return bool(ready())  # an event that arrives with the timeout still counts
+            return ready is not None and bool(ready())
         except (
             LoopExit
         ) as error:  # of gevent, in the main greenlet: no watcher and no timer is left
@@ -120,9 +129,16 @@ class Inbox(Generic[Event]):
                 "test of the sip fixture write sip.run(call.send_digits, …)"
             ) from error
         finally:
-            self._waiters.remove(me)
+            waiters = self._waiters
+            self._waiters = (
+                tuple([waiter for waiter in waiters if waiter is not me])
+                if len(waiters) > 1
+                else ()
+            )
             if serving is not None:
                 serving.parked = None
+            if waits is not None:
+                waits.remove(me)
             if timer is not None:
                 timer.close()
                 del timer  # the traceback of an expired timer would hold this frame
@@ -161,6 +177,15 @@ class Inbox(Generic[Event]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+
+def _park() -> object:
+    """Let others run, and return what this greenlet is resumed with.
+
+    greenlet makes a frame object for the function that switches, and keeps it. That of a long
+    function is larger, by 8 bytes for each local variable and each value on its stack.
+    """
+    return gevent.get_hub().switch()
 
 
 def check_serving() -> None:

@@ -123,7 +123,8 @@ class ServerTransaction(Handler):
     returns a status."""
 
     _reply_flow: Flow | None = None
-    _contact: tuple[Flow, Line] | None = None  # of our last response, with the flow it is for
+    _contact: Line | None = None  # of our last response
+    _contact_flow: Flow | None = None  # which it is for
     _known: frozenset[str] = frozenset()
     _inbox: Inbox[None] | None = None
     _observers: tuple[Callable[[int], object], ...] = ()
@@ -326,8 +327,10 @@ class ServerTransaction(Handler):
         seconds, call = check_seconds("seconds", seconds), self.call
         if call is not None and self.request.method == "INVITE" and 200 <= self.answered < 300:
             return self._wait_in_call(call, seconds, until)
-        inbox = self._inbox = self._inbox or Inbox(self.stack.clock)
-        return inbox.wait(_never, seconds) if until is None else inbox.wait_until(until, seconds)
+        inbox = self._inbox
+        if inbox is None:  # an early call has one, in which nothing else waits meanwhile
+            inbox = self._inbox = Inbox(self.stack.clock) if call is None else call._inbox
+        return inbox.wait(None, seconds) if until is None else inbox.wait_until(until, seconds)
 
     def _wait_in_call(self, call: Call, seconds: float | None, until: Waitable | None) -> bool:
         """Wait as wait() does after the answer. Raises Cancelled when the call has ended."""
@@ -547,11 +550,12 @@ class ServerTransaction(Handler):
             # each makes a dialog (§12.1.1)
             contacted = method in CONTACT_IN_SUCCESS if status >= 200 else is_invite
             if contacted and "Contact" not in response.headers.fields:
-                flow, known = self.transaction.flow, self._contact
-                if known is None or known[0] is not flow:
+                flow, line = self.transaction.flow, self._contact
+                if line is None or self._contact_flow is not flow:
                     secure = answer_wants_sips(request)
-                    known = self._contact = flow, self.stack.names.contact_line(flow, secure)
-                response.headers.extend(known[1:])
+                    line = self._contact = self.stack.names.contact_line(flow, secure)
+                    self._contact_flow = flow
+                response.headers.extend((line,))
         if status > 100:
             self.stack.capabilities.complete_response(request, response)
         if status < 200:
@@ -578,7 +582,8 @@ class ServerTransaction(Handler):
     def keep_contact(self, contact: str) -> None:
         """Have later responses say this Contact, as an UPDATE within the call has said (RFC 3311
         §5.1)."""
-        self._contact = self.transaction.flow, ("Contact", USUAL, contact)
+        self._contact = "Contact", USUAL, contact
+        self._contact_flow = self.transaction.flow
 
     def _lacks_offer(self, response: Response) -> bool:
         """True for a response of 101 to 199 that must be reliable, because the INVITE requires
@@ -846,7 +851,3 @@ class ServerTransaction(Handler):
     def __repr__(self) -> str:
         state = "" if self.transaction is None else f" {self.transaction.state}"
         return f"<ServerTransaction {self.request!r}{state}>"
-
-
-def _never() -> bool:
-    return False

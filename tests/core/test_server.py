@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import gevent
 import pytest
 from gevent.event import AsyncResult, Event
@@ -11,12 +13,16 @@ from sippet_gevent import (
     InvalidValue,
     ParseError,
     Reject,
+    Request,
     SIPError,
+    Stack,
     TransactionStateError,
     TransactionTimeout,
     TransportError,
     forward,
 )
+from sippet_gevent.runtime.clock import Clock
+from tests.conditions import PATIENCE, until
 
 from .wire import Peer, sent, times
 
@@ -287,6 +293,95 @@ def test_invite_in_an_unknown_dialog_makes_no_call(sip):
 
 
 # ---- waiting
+
+
+def test_request_that_rings_keeps_its_bytes_alone_between_its_responses(sip):
+    served = []
+
+    def core(request, tx):
+        served.append(request)
+        tx.respond(180)
+        tx.wait(100)
+        tx.respond(183)  # as once a minute, §13.3.1.1
+        tx.wait(100)
+        return 486
+
+    def rests():
+        return kept(served[0].headers) <= {bytes}
+
+    asked = sip.ask(core, "INVITE sip:bob@example.com", subject="lunch")
+    assert not rests()
+    sip.advance(0.3)
+    assert rests()
+    sip.advance(100)
+    assert asked.statuses == [180, 183] and rests()
+    assert served[0].subject == "lunch" and not rests()
+    sip.advance(100)
+    assert asked.statuses == [180, 183, 486]
+
+
+def kept(headers):
+    """Return the types of what header lines refer to."""
+    return {type(each) for each in gc.get_referents(headers)} - {type, type(None)}
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    """A clock for which each wait is a long one."""
+    monkeypatch.setattr(Clock, "long", -1.0)
+
+
+@pytest.fixture
+def waiting(brief):
+    """Returns a function that asks a stack in real time, whose core waits, and the result of wait()."""
+    with Stack("udp:127.0.0.1:0") as server, Stack("udp:127.0.0.1:0") as client:
+        results = []
+
+        def ask(wait):
+            @server.on("INVITE")
+            def core(request, tx):
+                try:
+                    results.append(wait(tx))
+                except Cancelled:
+                    results.append(Cancelled)
+                    raise
+                return 486
+
+            tx = client.send(Request("INVITE", f"sip:{server.addresses[0].partition(':')[2]}"))
+            return server, tx, results
+
+        yield ask
+        assert len(server.clock.waits) == 0
+
+
+def test_long_wait_of_a_core_is_over_in_time(waiting):
+    _, tx, results = waiting(lambda tx: tx.wait(0.05))
+    assert tx.final(timeout=PATIENCE).status == 486 and results == [False]
+
+
+def test_event_ends_a_long_wait_of_a_core(waiting):
+    event = Event()
+    server, tx, results = waiting(lambda tx: tx.wait(100, until=event))
+    until(lambda: len(server.clock.waits))
+    event.set()
+    assert tx.final(timeout=PATIENCE).status == 486 and results == [True]
+
+
+def test_cancel_ends_a_long_wait_of_a_core(waiting):
+    server, tx, results = waiting(lambda tx: tx.wait(100))
+    until(lambda: len(server.clock.waits))
+    tx.cancel()
+    assert tx.final(timeout=PATIENCE).status == 487 and results == [Cancelled]
+
+
+def test_timeout_of_the_application_ends_a_long_wait_of_a_core(waiting):
+    def wait(tx):
+        with gevent.Timeout(0.05, False):
+            tx.wait(100)
+        return "timeout"
+
+    _, tx, results = waiting(wait)
+    assert tx.final(timeout=PATIENCE).status == 486 and results == ["timeout"]
 
 
 def test_wait_lets_time_pass(sip):

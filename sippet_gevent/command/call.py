@@ -194,13 +194,13 @@ class _Placed:
             """Read events for some seconds, but not beyond --duration."""
             ends = [at for at in (until, seconds and clock.now() + seconds) if at is not None]
             end = min(ends, default=None)
-            while not placed.ended.is_set() and (end is None or clock.now() < end):
+            while placed.end is None and (end is None or clock.now() < end):
                 left = None if end is None else end - clock.now()
                 for event in placed.events(timeout=left):
                     self._happened(event)
 
         def is_over() -> bool:
-            return placed.ended.is_set() or (until is not None and clock.now() >= until)
+            return placed.end is not None or (until is not None and clock.now() >= until)
 
         self.lines.tell(f"answered{_by(placed)}", "good", live="talking, Ctrl-C hangs up")
         if options.digits or options.hold:
@@ -210,7 +210,7 @@ class _Placed:
         if options.hold and not is_over():
             if self._try("held by us", "hold", placed.hold):
                 listen(HOLD)
-                if not placed.ended.is_set():
+                if placed.end is None:
                     failed |= not self._try("resumed by us", "resume", placed.resume)
             else:
                 failed = True

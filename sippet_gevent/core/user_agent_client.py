@@ -258,7 +258,7 @@ class UserAgentClient:
         call = tx.call
         assert call is not None  # every 2xx creates a call
         serving = getattr(gevent.getcurrent(), "serving", None)
-        if serving is not None and not call.ended.is_set():
+        if serving is not None and call.end is None:
             serving._hold(call)
         return call
 

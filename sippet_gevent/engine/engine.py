@@ -120,6 +120,7 @@ class Engine(TransactionLayer):
         if transport in self.transports:
             self.transports.remove(transport)
             transport.stop()
+            transport.origins = {}  # they refer to it
             host, port = transport.local
             name = transport.name.lower()
             log.info("listening ended: address=%s:%s:%d", name, bracketed(host), port)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
@@ -110,7 +111,12 @@ class Flow:
     @property
     def origin(self) -> Origin:
         """The value for `listener=` that sends a request from the listener of this flow."""
-        return Origin(self.transport, self.scope)
+        transport, scope = self.transport, self.scope
+        origin = transport.origins.get(scope)
+        if origin is None:
+            origin = Origin(transport, scope)
+            transport.origins = {**transport.origins, scope: origin}
+        return origin
 
     @property
     def host(self) -> str:
@@ -354,6 +360,9 @@ class Transport:
     listener: Listener = Listener()
     """The listening address with its parameters, such as the name for `listener=` and the
     advertised address. The stack sets it."""
+
+    origins: Mapping[int, Origin] = MappingProxyType({})
+    """The `origin` of its flows, by scope. All dialogs that begin here share them."""
 
     def start(self, address: Address, receive: Receive, events: Events = IGNORED) -> None:
         """Open the listening point.

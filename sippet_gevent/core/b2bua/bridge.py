@@ -295,7 +295,7 @@ class Inbound(Connection):
         assert call is not None  # each 2xx begins one
         self.callee.call = call  # type: ignore[assignment]  # each call is one
         self.callee.note_allowed(response)
-        if not call.ended.is_set():
+        if call.end is None:
             self.tx._hold(call)
         self.accept(response)
 
@@ -349,7 +349,7 @@ class Inbound(Connection):
         caller = self.caller.call
         assert caller is not None  # the 2xx has begun it, at the latest
         caller._wait_for_ack()
-        if caller.ended.is_set() or call.ended.is_set():
+        if caller.end is not None or call.end is not None:
             return
         if is_late:
             given = answer_in_ack(caller)
@@ -393,7 +393,7 @@ class Inbound(Connection):
             Reject: 488, because the other side refuses the session.
         """
         kept = replaced.peer
-        if kept is None or (kept.call is not None and kept.call.ended.is_set()):
+        if kept is None or (kept.call is not None and kept.call.end is not None):
             raise Reject(488)
         if not kept._is_confirmed:
             if not isinstance(kept.bridge, Inbound):
@@ -420,7 +420,7 @@ class Inbound(Connection):
             caller = self.caller.call
             assert caller is not None  # the 2xx has begun it
             caller._wait_for_ack()
-            if not self.offer_given and not caller.ended.is_set():
+            if not self.offer_given and caller.end is None:
                 kept.take_answer(self.answer_to(self.caller, kept, answer_in_ack(caller)))
         except BaseException:
             if replaced.is_open and not 200 <= self.tx.answered < 300:
@@ -441,7 +441,7 @@ class Inbound(Connection):
         headers = reason_of(error.cancel if isinstance(error, Cancelled) else None)
         for leg in self.legs:
             call = leg.call
-            if call is None or call.ended.is_set() or not call.is_confirmed:
+            if call is None or call.end is not None or not call.is_confirmed:
                 continue
             if headers:
                 call.hangup(**headers)

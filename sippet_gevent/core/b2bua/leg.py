@@ -117,7 +117,7 @@ class Leg:
         call._on_reinvite = self.change
         call.offers.is_relayed = True
         call.offers.on_offer = self.offered
-        for ended in [each for each in self._calls if each.ended.is_set()]:
+        for ended in [each for each in self._calls if each.end is not None]:
             self._release(ended)
             self._calls.remove(ended)
         self._calls.append(call)  # a client transaction limits those that have not ended
@@ -165,7 +165,7 @@ class Leg:
     @property
     def is_open(self) -> bool:
         """True while its call goes on."""
-        return self.call is not None and not self.call.ended.is_set()
+        return self.call is not None and self.call.end is None
 
     @property
     def negotiation(self) -> OfferAnswer:
@@ -264,7 +264,7 @@ class Leg:
                 )
                 self.shown = found
                 call._wait_for_ack()
-                answer = b"" if call.ended.is_set() else call.offers.remote
+                answer = b"" if call.end is not None else call.offers.remote
                 if answer:
                     there.take_answer(self.bridge.answer_to(self, there, answer))
                     there.shown = answer
@@ -328,7 +328,7 @@ class Leg:
                 call._hang_up(End("us", "timeout"))
             raise
         except TransactionStateError:
-            raise Reject(481 if call.ended.is_set() else 491) from None
+            raise Reject(481 if call.end is not None else 491) from None
 
     def method_for(self, method: str) -> str:
         """Return the method by which a change of the session is passed on to our peer.
@@ -351,7 +351,7 @@ class Leg:
     def keep_session(self) -> None:
         """Answer a pending offer by the session that was agreed before."""
         call = self.call
-        if call is None or call._late is None or call.ended.is_set():
+        if call is None or call._late is None or call.end is not None:
             return
         if call.offers.local:
             call.answer(body=call.offers.kept(call._media_address))
@@ -361,7 +361,7 @@ class Leg:
     def hang_up(self, other: Leg | None = None, end: End | None = None) -> None:
         """End the call, because the other side has ended. The BYE has the Reason of that end."""
         call = self.call
-        if call is None or call.ended.is_set():
+        if call is None or call.end is not None:
             return
         if not call.is_confirmed:
             call.hangup()
@@ -409,7 +409,7 @@ class Leg:
         peer = self.peer
         if peer is None or peer.call is None:
             raise _later()
-        if peer.call.ended.is_set():
+        if peer.call.end is not None:
             raise Reject(481)  # its end is being passed on
         return peer
 

@@ -215,7 +215,7 @@ def _answer_of(kept: Leg) -> bytes:
     """
     call = _call_of(kept)
     call._wait_for_ack()
-    found = b"" if call.ended.is_set() else call.offers.remote
+    found = b"" if call.end is not None else call.offers.remote
     if not found:
         raise Reject(488)
     return found

@@ -28,7 +28,7 @@ class BridgingSession(ReferringSession):
         if other is self:
             raise InvalidValue("a call cannot be bridged with itself: write call_a.bridge(call_b)")
         for call in (self, other):
-            if call.ended.is_set() or not call.is_confirmed:
+            if call.end is not None or not call.is_confirmed:
                 raise TransactionStateError(f"only an answered call can be bridged, not {call!r}")
             if isinstance(call.leg, Leg):
                 raise TransactionStateError(f"{call!r} is bridged already")

@@ -88,7 +88,7 @@ def _reinvite(call: InviteSession, offer: Callable[[], bytes]) -> Response:
         return send_offer(call, "INVITE", offer)
     except TransactionStateError:
         # it has ended while the re-INVITE waited for its turn, or the peer changes the session
-        raise Reject(481 if call.ended.is_set() else 491) from None
+        raise Reject(481 if call.end is not None else 491) from None
 
 
 def connect_sessions(bridge: Describing, a: Leg, b: Leg, *, is_relayed: bool) -> None:

@@ -56,7 +56,7 @@ def put_back(call: InviteSession | None, before: bytes) -> None:
     invite, wait = call._reinvite, 64 * call.stack.engine.timers.t1
     if isinstance(invite, ClientTransaction):
         invite._inbox.wait(lambda: not invite.is_pending, wait)
-    if call.ended.is_set() or not before or call.offers.local == before:
+    if call.end is not None or not before or call.offers.local == before:
         return
     try:
         send_offer(call, "INVITE", lambda: call.offers.restore(before))

@@ -341,7 +341,7 @@ class ClientTransaction(Tries):
         if (
             self._cancelling is None
             and self.is_pending
-            and all(call.ended.is_set() for call in self._calls.values())
+            and all(call.end is not None for call in self._calls.values())
         ):
             self._is_left = True
             self._watch(64 * self.transaction.timers.t1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from gevent.event import Event
@@ -126,9 +127,6 @@ class Call(ABC):
     dialog: Dialog
     """Tags, route set, remote target and sequence numbers."""
 
-    ended: Flag
-    """Set when the call has ended."""
-
     kept_credentials: Kept | None = None
     """The credentials of the INVITE that began the call. Our later ones in it have them, too."""
 
@@ -154,8 +152,8 @@ class Call(ABC):
 
     def __init__(self, clock: Clock, dialog: Dialog) -> None:
         self.dialog = dialog
-        self.ended: Flag = Event()
         self.end = None
+        self._ended: Flag | None = None
         self.acknowledged = False
         self.handlers = _NONE
         self._on_reinvite: ReinviteCore | None = None
@@ -167,6 +165,16 @@ class Call(ABC):
         self._keeps_alive = False
         """True when a flow is pinged until the call ends (RFC 6223 §4.2.3). Other calls may have
         the same Call-ID."""
+
+    @property
+    def ended(self) -> Flag:
+        """Set when the call has ended. `end` tells the same without an object to wait for."""
+        flag = self._ended
+        if flag is None:  # made when it is asked for: many calls ring, and few are waited for
+            flag = self._ended = Event()
+            if self.end is not None:
+                flag.set()
+        return flag
 
     @property
     @abstractmethod
@@ -402,9 +410,9 @@ class Call(ABC):
             self._queue.decline()
         self._waits = True
         if until is None:
-            return self._inbox.wait(self.ended.is_set, seconds)
-        self._inbox.wait_until(until, seconds, self.ended.is_set)
-        return self.ended.is_set()
+            return self._inbox.wait(partial(getattr, self, "end"), seconds)
+        self._inbox.wait_until(until, seconds, partial(getattr, self, "end"))
+        return self.end is not None
 
     def events(self, timeout: float | None = None) -> Iterator[CallEvent]:
         """Return an iterator over what happens in the call: digits, requests, and its end.
@@ -582,7 +590,7 @@ class Call(ABC):
         self.hangup()
 
     def __repr__(self) -> str:
-        return f"<Call {self.dialog!r}{' ended' if self.ended.is_set() else ''}>"
+        return f"<Call {self.dialog!r}{' ended' if self.end is not None else ''}>"
 
     # ---- for transactions, in invite.py
 

@@ -199,8 +199,8 @@ class DescribedCall(Call):
         self.stack.dialogs.events_dropped += self._events().put(event)
 
     def wait_for_ack(self) -> bool:
-        self._inbox.wait(lambda: self.acknowledged or self.ended.is_set())
-        return not self.ended.is_set()
+        self._inbox.wait(lambda: self.acknowledged or self.end is not None)
+        return self.end is None
 
     def _take_answer(self, carrier: str, message: Message) -> None:
         """Note the 2xx or the ACK of the peer, which may have the answer to our offer.
@@ -272,7 +272,7 @@ class DescribedCall(Call):
 
     def _undone(self) -> None:
         """Offer the session as it was, after a refused INVITE whose changes had been made."""
-        if not self.ended.is_set():
+        if self.end is None:
             # it waits for the answer, and this is the greenlet of the refusal
             self.stack.callbacks.spawn(restore, self)
 

@@ -29,7 +29,7 @@ class EndingCall(Ruled, DescribedCall):
     """What waiting for the ACK raises."""
 
     def hangup(self, **headers: Any) -> None:
-        if self.ended.is_set():
+        if self.end is not None:
             return
         if headers:
             # an invalid header field raises here, not when the BYE is sent
@@ -40,7 +40,7 @@ class EndingCall(Ruled, DescribedCall):
 
     def _hang_up(self, end: End, headers: dict[str, Any] | None = None) -> None:
         """End the call: a confirmed one by BYE, an early one by CANCEL or by a refusal."""
-        if self.ended.is_set():
+        if self.end is not None:
             return
         if not self.is_confirmed:
             if not self.is_caller:
@@ -142,7 +142,8 @@ class EndingCall(Ruled, DescribedCall):
         if self.end is not None:
             return
         self.end = end
-        self.ended.set()
+        if self._ended is not None:
+            self._ended.set()
         self._inbox.wake()
         self._let_go()
         for place in self.plan.ended:
@@ -166,7 +167,7 @@ class EndingCall(Ruled, DescribedCall):
         """Cut the references between the call and its parts, so that no cycle is left."""
         if self._answer is not None:
             self._stop_answer()
-        self.rules = [None] * len(self.rules)
+        self.rules = self.plan.unmet
         self.offers.call = self.offers.on_offer = None
         self._serving, self._reinvite, self._update = [], None, None
         self._leave_dialog()

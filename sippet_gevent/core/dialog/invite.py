@@ -63,8 +63,10 @@ class InviteSession(EndingCall):
         self.is_caller = theirs is None
         self.is_confirmed = False
         self.plan = plan
-        self.rules = plan.of(self)
-        dialog.usages.append(self)
+        self.rules = plan.unmet
+        for place in plan.always if theirs is None else plan.ringing:
+            self._make(place)
+        dialog.usages = [*dialog.usages, self] if dialog.usages else [self]
         self._serving: list[ServedRequest] = [] if theirs is None else [theirs]
         self._reinvite: InvitingRequest | None = ours
         self._update: ClientTransaction | None = None
@@ -90,7 +92,7 @@ class InviteSession(EndingCall):
     ) -> Response:
         given, timeout = keyring(credentials), check_seconds("timeout", timeout)
         is_invite, is_update = method == "INVITE", method == "UPDATE"
-        if self.ended.is_set():
+        if self.end is not None:
             raise TransactionStateError(f"the call has ended: no {method} can be sent in it")
         if method in ("ACK", "CANCEL"):
             check_alone(method)
@@ -105,7 +107,7 @@ class InviteSession(EndingCall):
                 raise TransactionStateError(
                     "a callee sends no BYE before its 2xx (§15): refuse the INVITE, or hang up"
                 )
-            self._inbox.wait(lambda: self.acknowledged or self.ended.is_set())  # §15
+            self._inbox.wait(lambda: self.acknowledged or self.end is not None)  # §15
         request = self._within(method, body, headers)
         if method == "BYE":
             self._end_by_bye(End("us", "bye", 0, reason_in(request)))
@@ -173,7 +175,7 @@ class InviteSession(EndingCall):
         """Wait for the ACK to this 2xx, not to a later one. Raises TransactionTimeout."""
         answer = self._answer
         try:
-            self._inbox.wait(lambda: answer is None or answer.is_stopped or self.ended.is_set())
+            self._inbox.wait(lambda: answer is None or answer.is_stopped or self.end is not None)
         except BaseException:
             self.hangup()
             raise
@@ -275,7 +277,7 @@ class InviteSession(EndingCall):
         does not serve is left to the core, because its 405 or 501 comes first (§8.2.1).
         """
         method = request.method
-        if self.ended.is_set() and method != "BYE":
+        if self.end is not None and method != "BYE":
             raise Reject(481)  # RFC 5407 §3.2.2
         requires = "Require" in request.headers.fields
         if requires and (method in _SERVED or self.stack.handles(method)):
@@ -305,6 +307,9 @@ class InviteSession(EndingCall):
         plan, fields = self.plan, response.headers.fields
         if not plan.fields.isdisjoint(fields):
             self._meet(fields)
+        if response.status >= 200:
+            for place in plan.late:
+                self._make(place)
         method = request.method
         if method == "INVITE":
             for place in plan.holds:

@@ -12,7 +12,6 @@ import gevent
 
 from ...message.message import Request, Response
 from ..element import Element, InvitingRequest
-from .call import Flag
 from .end import End
 from .negotiation import ACK, PRACK, RELIABLE
 from .offer_answer import OfferAnswer, media_address, parsed
@@ -27,7 +26,7 @@ class Answering(Protocol):
 
     stack: Element
     dialog: DialogState
-    ended: Flag
+    end: End | None
     invite: Request
     offers: OfferAnswer
     _late: LateOffer | None
@@ -94,7 +93,7 @@ def answer_in_ack(call: Answering, invite: Request) -> bytes | None:
     offers = call.offers
     if not offers.owes_answer_in(ACK) or parsed(offers.offer) is None:
         return b""  # there is nothing to answer
-    if not call.ended.is_set():
+    if call.end is None:
         reinvite = call._reinvite
         if offers.is_relayed and offers.local and reinvite is not None and reinvite.abandoned:
             # the side that has asked for the offer has given up

@@ -119,6 +119,7 @@ _FAILED = {  # a request that failed: the states in which its offer waits, and t
 }
 
 _OF_INVITE = frozenset((OFFERED, ASKED, OFFERED_1XX, OFFERED_2XX, ANSWERED_1XX, OFFERED_PRACK))
+_NONE_AGREED = (b"", b"")  # of all first INVITEs
 _IGNORED = frozenset((UNRELIABLE, RELIABLE, ACCEPTED))  # with a description after the answer
 
 
@@ -197,7 +198,7 @@ class Negotiation:
         means, state = row
         if carrier == INVITE:
             self.invite_is_ours = ours
-            self._before = self.local, self.remote
+            self._before = (self.local, self.remote) if self.local or self.remote else _NONE_AGREED
             self.preview = b""
         if means is Means.PREVIEW:
             self.preview = description

@@ -180,7 +180,7 @@ class Reliable(Rule):
         """Send a PRACK. If it cannot leave, the repetition of its response tries again."""
         session = self.session
         self._unsent = rack, body
-        if session.ended.is_set():
+        if session.end is not None:
             return
         try:
             prack = session.send(

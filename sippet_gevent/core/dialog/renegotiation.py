@@ -14,6 +14,7 @@ from ...message.message import Request, Response
 from ...message.sdp import MediaStream
 from ..inbox import Inbox
 from .call import Flag
+from .end import End
 from .media import Media
 from .negotiation import ACCEPTED, UPDATE_ACCEPTED
 from .offer_answer import OfferAnswer, check_media, media_address
@@ -36,10 +37,14 @@ class Changing(Protocol):
     dialog: DialogState
     invite: Request
     is_caller: bool
-    ended: Flag
+    end: End | None
     offers: OfferAnswer
     acknowledged: bool
     _inbox: Inbox[None]
+
+    @property
+    def ended(self) -> Flag:
+        """Set when the call has ended."""
 
     def request(
         self, method: str, *, timeout: float | None = None, body: bytes | str = b"", **headers: Any
@@ -78,11 +83,11 @@ def send_offer(
     """
     headers = headers or {}
     if method == "INVITE":  # §14.1: after the ACK
-        call._inbox.wait(lambda: call.acknowledged or call.ended.is_set())
+        call._inbox.wait(lambda: call.acknowledged or call.end is not None)
     response = _ask(call, method, describe, timeout, headers, accepted)
     if response.status == 491:
         back_off(call)
-        if call.ended.is_set():
+        if call.end is not None:
             raise Reject(491, response.reason, response=response)
         response = _ask(call, method, describe, timeout, headers, accepted)
     if not response.is_success:
@@ -102,7 +107,7 @@ def _ask(
     offers = call.offers
     body = describe()
     for _ in range(WAITS):
-        if call.ended.is_set() or not call._collides(method, bool(body)):
+        if call.end is not None or not call._collides(method, bool(body)):
             break
         back_off(call)
         body = describe()
@@ -144,7 +149,7 @@ def restore(call: Changing) -> None:
     try:
         send_offer(call, "INVITE", call.offers.restore)
     except SIPError as error:
-        if not call.ended.is_set():
+        if call.end is None:
             call.dialog.warn("session not restored", error)
 
 

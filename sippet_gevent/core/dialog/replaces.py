@@ -67,7 +67,7 @@ def refusal(call: InviteSession | None, *, has_ended: bool, early_only: bool) ->
     """
     if call is None:
         return 603 if has_ended else 481
-    if call.ended.is_set():
+    if call.end is not None:
         return 603
     if call.is_confirmed:
         return 486 if early_only else None
@@ -121,7 +121,7 @@ class Replacing(Rule):
         if request.method != "INVITE":
             return  # an UPDATE while it rings replaces nothing
         replaced, self._replaced = self._replaced, None
-        if replaced is None or replaced.ended.is_set():
+        if replaced is None or replaced.end is not None:
             return
         rule = replaced.rule_of(Replacing)
         if rule is not None:
@@ -161,7 +161,7 @@ class Joining(Rule):
         assert named is not None  # it is there
         key = dialog_of(named)
         call = _session(dialogs, key)
-        if call is None or call.ended.is_set():
+        if call is None or call.end is not None:
             raise Reject(603 if call is not None or dialogs.has_ended(key) else 481)
         if stack.may_replace is None or not stack.may_replace(request, call):
             raise Reject(403)

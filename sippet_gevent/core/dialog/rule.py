@@ -30,7 +30,7 @@ from ...errors import SIPError
 from ...message.message import Request, Response
 from ..client.transaction import ClientTransaction
 from ..element import DialogTable, Element, ServedRequest
-from .call import Flag, OnProvisional
+from .call import OnProvisional
 from .dialog import Dialog
 from .end import End
 from .events import CallEvent
@@ -57,11 +57,8 @@ class Session(Protocol):
     is_confirmed: bool
     """True from the 2xx on; false while the dialog is early."""
 
-    ended: Flag
-    """Set when the session has ended."""
-
     end: End | None
-    """How the session has ended. A rule that knows more may replace it in `ended`."""
+    """How the session has ended; None before. A rule that knows more may replace it in `ended`."""
 
     offers: OfferAnswer
     """Its offers and answers."""
@@ -149,6 +146,10 @@ class Rule:
 
     takes: ClassVar[tuple[str, ...]] = ()
     """Methods of requests of the peer that concern the rule."""
+
+    is_late: ClassVar[bool] = False
+    """True for a rule with `fields` that concerns each session from the 2xx on, and each that we
+    begin. The sessions that peers begin make it with their 2xx, because many ring and get none."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -253,18 +254,24 @@ class Rules:
 
     __slots__ = (
         "always", "answered", "begins", "by_field", "by_method", "classes", "ended", "fields",
-        "holds", "inviting", "methods", "option_tags", "provisional", "received", "requesting",
-        "responding", "rows",
+        "holds", "inviting", "late", "methods", "option_tags", "provisional", "received",
+        "requesting", "responding", "ringing", "rows", "unmet",
     )  # fmt: skip
 
     def __init__(self, rows: Iterable[Row | tuple[str | None, type[Rule]]] = ()) -> None:
         self.rows = tuple(Row(*row) for row in rows)
         self.classes = tuple(row.rule for row in self.rows)
         """The rules, in order. A session has at most one instance of each."""
-        self.always = tuple(
+        self.unmet: tuple[None, ...] = (None,) * len(self.classes)
+        """The rules of a session that has met none."""
+        self.ringing = tuple(
             place for place, rule in enumerate(self.classes) if not (rule.fields or rule.takes)
         )
         """Places of the rules that each session has from its begin."""
+        self.late = tuple(place for place, rule in enumerate(self.classes) if rule.is_late)
+        """Places of the rules that a session which a peer has begun has from its 2xx on."""
+        self.always = tuple(sorted(self.ringing + self.late))
+        """Places of the rules that a session which we have begun has from its begin."""
         self.by_field = tuple(
             (name, place) for place, rule in enumerate(self.classes) for name in rule.fields
         )
@@ -294,13 +301,6 @@ class Rules:
             if rule.inviting.__func__ is not Rule.inviting.__func__  # type: ignore[attr-defined]
         )
         """The classes that complete an INVITE of ours."""
-
-    def of(self, session: Session) -> list[Rule | None]:
-        """Return the rules with which a session begins; None for each that is made later."""
-        rules: list[Rule | None] = [None] * len(self.classes)
-        for place in self.always:
-            rules[place] = self.classes[place](session)
-        return rules
 
     def _with(self, hook: str) -> Hook:
         """Return the places of the rules that override a hook."""

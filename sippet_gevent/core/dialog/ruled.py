@@ -13,7 +13,6 @@ from ...errors import TransactionStateError
 from ...message.message import Request, Response
 from ..element import DialogTable
 from ..inbox import Inbox
-from .call import Flag
 from .rule import Rule, Rules, Session
 from .usage import Usage
 
@@ -30,10 +29,10 @@ class Ruled(Usage):
     plan: Rules
     """The table, with the places of the rules that have each hook."""
 
-    rules: list[Rule | None]
-    """The rules, in the order of the table; None for each that the session has not met."""
+    rules: list[Rule | None] | tuple[None, ...]
+    """The rules, in the order of the table; None for each that the session has not met. All
+    sessions that have met none share one tuple."""
 
-    ended: Flag
     _inbox: Inbox[None]
 
     def rule_of(self, kind: type[R]) -> R | None:
@@ -54,6 +53,8 @@ class Ruled(Usage):
     def _make(self, place: int) -> Rule:
         rule = self.rules[place]
         if rule is None:
+            if isinstance(self.rules, tuple):
+                self.rules = [*self.rules]
             rule = self.rules[place] = self.plan.classes[place](cast(Session, self))
         return rule
 
@@ -106,8 +107,8 @@ class Ruled(Usage):
             Cancelled: The caller has given up, or the INVITE was refused meanwhile.
             TransactionStateError: The call has ended meanwhile.
         """
-        self._inbox.wait(lambda: self.ended.is_set() or not self._is_held(response))
-        if self.ended.is_set():
+        self._inbox.wait(lambda: self.end is not None or not self._is_held(response))
+        if self.end is not None:
             raise TransactionStateError(f"the call has ended: {self.end}")
 
     def _note_answer(self, request: Request, response: Response, *, by_us: bool) -> None:

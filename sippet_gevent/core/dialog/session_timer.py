@@ -70,6 +70,9 @@ class SessionTimer(Rule):
         "_refresher", "_said", "_until", "_watch",
     )  # fmt: skip
 
+    fields = ("Min-SE", "Session-Expires")
+    is_late = True
+
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._policy = Policy(session.stack.session_expires)
@@ -192,7 +195,7 @@ class SessionTimer(Rule):
 
     def expire(self, now: float) -> None:
         """Refresh the session, or end the call."""
-        if self.session.ended.is_set() or math.isinf(self._due):
+        if self.session.end is not None or math.isinf(self._due):
             return
         if now < self._due:
             self._plan(self._due)
@@ -218,7 +221,7 @@ class SessionTimer(Rule):
 
     def _plan(self, due: float) -> None:
         """Have expire() called at `due`, or up to a second later."""
-        if self.session.ended.is_set():
+        if self.session.end is not None:
             return  # its 2xx could not be used, and nothing would remove the deadline
         self._due = due
         watch = self._watch
@@ -239,7 +242,7 @@ class SessionTimer(Rule):
         """Send a session refresh: an UPDATE if the peer serves it, else the same offer again
         (§7.4)."""
         session, timer = self.session, self._agreed
-        if timer is None or self._refresher is not None or session.ended.is_set():
+        if timer is None or self._refresher is not None or session.end is not None:
             return
         self._refresher = gevent.getcurrent()
         try:
@@ -251,7 +254,7 @@ class SessionTimer(Rule):
             self._note("session refresh failed", str(error))
             self._again()
         else:
-            if response.is_success or session.ended.is_set():
+            if response.is_success or session.end is not None:
                 return
             self._note("session refresh refused", f"{response.status} {response.reason}")
             if timer.is_shared:
@@ -280,7 +283,7 @@ class SessionTimer(Rule):
 
     def _again(self, seconds: float | None = None) -> None:
         """Try the refresh again: after some seconds, or in the middle of the time that is left."""
-        if self.session.ended.is_set() or math.isinf(self._until):
+        if self.session.end is not None or math.isinf(self._until):
             return
         now = self.session.stack.clock.now()
         left = self._until - now

@@ -104,7 +104,7 @@ class _Progress:
         session, subscription = self._session, self.subscription
         assert subscription is not None  # transfer() has set it
         if not session._inbox.wait(
-            lambda: subscription.end is not None or session.ended.is_set() or self.status >= 200,
+            lambda: subscription.end is not None or session.end is not None or self.status >= 200,
             seconds,
         ):
             raise TransactionTimeout("the outcome of the transfer is not known in time")

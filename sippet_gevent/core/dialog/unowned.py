@@ -11,8 +11,9 @@ from typing import Protocol
 from ...observe.log_values import Plain
 from ..element import Element
 from ..inbox import Inbox
-from .call import Flag, Holder
+from .call import Holder
 from .dialog import Dialog
+from .end import End
 from .handlers import ReinviteCore
 
 log = logging.getLogger("sippet_gevent.core")
@@ -22,7 +23,7 @@ class Ownable(Protocol):
     """A call, as this module sees it."""
 
     stack: Element
-    ended: Flag
+    end: End | None
     handlers: dict[str, ReinviteCore]
     _inbox: Inbox[None]
     _holder: Holder | None
@@ -75,7 +76,7 @@ class Unowned:
     def expire(self, now: float) -> None:
         """Count the call if nothing uses it."""
         call = self._call()
-        if call is None or call.ended.is_set() or call.handlers or call._inbox.is_awaited:
+        if call is None or call.end is not None or call.handlers or call._inbox.is_awaited:
             return
         rules = sum(rule is not None for rule in call.rules)
         ours = LOCAL + OWN + rules + (call._queue is not None)

@@ -97,6 +97,20 @@ class Calling:
 # ---- UAS
 
 
+@pytest.mark.parametrize("asks", ["before", "after"])
+def test_ended_is_set_at_the_end_whenever_it_is_asked_for(sip, asks):
+    ringing = Ringing(sip)
+    call = ringing.tx.call
+    if asks == "before":
+        ended, waiting = call.ended, start(sip, call.ended.wait)
+        assert not ended.is_set() and call.ended is ended
+    ringing.peer.send(ringing.invite.cancel())
+    sip.settle()
+    assert call.ended.is_set() and call.end.cause == "cancel"
+    if asks == "before":
+        assert ended.is_set() and waiting.get() is True
+
+
 @pytest.mark.rfc("3261 12.1", "3261 12.1.1")
 def test_provisional_response_with_a_tag_begins_an_early_dialog(sip):
     ringing = Ringing(sip)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from sippet_gevent import Reject
+from sippet_gevent.core.dialog.end import End
 from sippet_gevent.core.dialog.refer import replaces_of
 from sippet_gevent.core.dialog.replaces import dialog_of, refusal
 from sippet_gevent.message.fields.replaces import Join, Replaces, TargetDialog
@@ -19,7 +20,7 @@ ANOTHER = "10.0.0.51"
 
 def call(*, confirmed=True, caller=False, ended=False):
     return SimpleNamespace(
-        ended=SimpleNamespace(is_set=lambda: ended), is_confirmed=confirmed, is_caller=caller
+        end=End("us", "bye") if ended else None, is_confirmed=confirmed, is_caller=caller
     )
 
 

@@ -221,7 +221,7 @@ def test_rule_of_a_header_field_begins_with_an_invite_that_has_it(sip, seen):
 
 def test_rule_of_a_method_is_made_by_that_method(sip, seen):
     taken = Taken(sip, concerned(seen, "Rule", takes=("UPDATE",), received=202))
-    assert (seen, taken.calls[0].rules) == ([], [None])
+    assert (seen, [*taken.calls[0].rules]) == ([], [None])
     taken.ask("INFO")
     assert seen == []
     taken.ask("UPDATE")
@@ -230,6 +230,50 @@ def test_rule_of_a_method_is_made_by_that_method(sip, seen):
     seen.clear()
     taken.ask("BYE")  # from then on it is asked for all methods
     assert seen[:1] == [("Rule", "received", "BYE")]
+
+
+@pytest.mark.parametrize("headers", [{}, {"subject": "lunch"}], ids=["without", "with"])
+def test_late_rule_of_a_call_that_rings_is_made_by_its_field_or_its_2xx(sip, seen, headers):
+    rule = concerned(seen, "Late", fields=("Subject",))
+    rule.is_late = True
+    rules = []
+
+    def core(request, tx):
+        tx.respond(180)
+        rules.append([*tx.call.rules])
+        tx.respond(200, body="answer")
+        rules.append([*tx.call.rules])
+
+    stack = with_rules(sip.serve(core), rule)
+    Peer(sip, CALLER).ask("INVITE", body="offer", content_type="application/sdp", **headers)
+    assert [rule is None for [rule] in rules] == [not headers, False]
+    begins = ["begins", "holds", "responding"] if headers else []
+    assert [hook for _, hook, _ in seen] == [*begins, "holds", "responding", "answered"]
+    stack.stop()
+
+
+def test_late_rule_of_a_call_that_we_place_is_made_at_its_begin(sip, seen):
+    rule = concerned(seen, "Late", fields=("Subject",))
+    rule.is_late = True
+    Placed(sip, rule)
+    assert [hook for _, hook, _ in seen] == ["inviting", "begins", "answered"]
+
+
+def test_calls_that_ring_share_their_rules(sip):
+    calls = []
+
+    def core(request, tx):
+        tx.respond(180)
+        calls.append(tx.call)
+        tx.wait(1)
+        return 486
+
+    sip.serve(core)
+    peer = Peer(sip, CALLER)
+    for _ in range(2):
+        peer.ask("INVITE", body="offer", content_type="application/sdp")
+    assert calls[0].rules is calls[1].rules
+    sip.advance(2)
 
 
 def test_rule_of_a_header_field_is_made_by_a_request_that_has_it(sip, seen):

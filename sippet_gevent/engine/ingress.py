@@ -264,7 +264,6 @@ class Ingress:
             text = request.headers.fields["Via"]
             if may_have_feedback(text if type(text) is str else text[0]):
                 feedback = self.stateless.feedback.write(request, flow.remote[0])
-            del text  # the core may wait, and the request keeps fewer bytes of it
             if method in KEPT_FOR:
                 grant_keep(request, flow)
             tx = layer.new_server(request, key, reply, method == "INVITE")
@@ -272,6 +271,7 @@ class Ingress:
                 layer.controlled[tx] = feedback
             if size > LARGE:
                 self._admission.weigh(tx, size)
+            del text, size  # its core may wait, and this frame with it
             if merge is not None and first is None:
                 tx.merge = merge
                 self._merged[merge] = key

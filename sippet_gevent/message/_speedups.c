@@ -513,6 +513,30 @@ static PyObject *shared_text(const char *at, Py_ssize_t length)
     return PyUnicode_FromStringAndSize(at, length);
 }
 
+/* Return the text of a host. Messages of the same host share it, as long as few others come between them: a
+   request that rings has it for long. */
+static PyObject *host_text(const char *at, Py_ssize_t length)
+{
+    static struct {
+        PyObject *made;
+        Py_ssize_t length;
+        char text[40];
+    } recent[16], *place;
+    if (length < 2 || length > (Py_ssize_t)sizeof place->text)
+        return PyUnicode_FromStringAndSize(at, length);
+    place = recent + ((at[length - 1] + 5 * at[length - 2] + length) & 15);
+    if (place->length != length || memcmp(place->text, at, length)) {
+        PyObject *made = PyUnicode_FromStringAndSize(at, length), *old = place->made;
+        if (!made)
+            return NULL;
+        place->made = made;
+        place->length = length;
+        memcpy(place->text, at, length);
+        Py_XDECREF(old);
+    }
+    return Py_NewRef(place->made);
+}
+
 static PyObject *plain_mandatory(PyObject *module, PyObject *fields)
 {
     static const char *const in_via[] = {"branch", "rport", "received"};
@@ -608,7 +632,7 @@ static PyObject *plain_mandatory(PyObject *module, PyObject *fields)
         return NULL;
     }
     PyTuple_SetItem(values, 0, shared_text(transport, transport_end - transport));
-    PyTuple_SetItem(values, 1, PyUnicode_FromStringAndSize(host, host_length));
+    PyTuple_SetItem(values, 1, host_text(host, host_length));
     PyTuple_SetItem(values, 2, port > 0 ? PyLong_FromLong(port) : Py_NewRef(Py_None));
     PyTuple_SetItem(values, 3, text_or_none(&via[0]));
     PyTuple_SetItem(values, 4, PyBool_FromLong(via[1].there));

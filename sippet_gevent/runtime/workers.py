@@ -9,7 +9,7 @@ greenlet-local values.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import gevent
@@ -72,7 +72,8 @@ class Workers:
         self._lines = lines or LimitedLog()
         self._parked: list[Worker] = []
         self._running: Any = None
-        self._alive: set[Worker] = set()
+        # a set would take twice as much for each
+        self._alive: dict[Worker, None] = {}
         self.busy = 0
 
     def run(self, data: bytes, flow: object) -> None:
@@ -93,7 +94,7 @@ class Workers:
         worker = Worker(Workers._work, gevent.get_hub())
         worker.workers = self
         worker.serving = worker.counted = worker.data = worker.flow = worker.due = None
-        self._alive.add(worker)
+        self._alive[worker] = None
         return worker
 
     @staticmethod
@@ -138,7 +139,7 @@ class Workers:
                         self._lines.line(log, logging.WARNING, "parked greenlet", text, error)
                     return
         finally:
-            self._alive.discard(me)
+            self._alive.pop(me, None)
             if self._running is me:
                 self._running = None
             else:
@@ -152,7 +153,7 @@ class Workers:
         application."""
         while self._parked:
             worker = self._parked.pop()
-            self._alive.discard(worker)
+            self._alive.pop(worker, None)
             self._retire(worker)
 
     def _retire(self, worker: Worker) -> None:
@@ -160,9 +161,9 @@ class Workers:
         worker.throw()
 
     @property
-    def greenlets(self) -> set[Worker]:
+    def greenlets(self) -> Collection[Worker]:
         """All greenlets, parked ones included."""
-        return self._alive
+        return self._alive.keys()
 
     @property
     def alive(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..errors import TransactionStateError, TransportError, excerpt
 from ..message.message import Message, Request
 from ..slots import read_from_slots
@@ -37,6 +39,9 @@ SENT = (None, SEND_1XX, SEND_2XX, *[SEND_300_UP] * 4)
 
 DEFAULT_TIMERS = Timers()
 
+Entry = tuple[float, Timer, float]
+"""A running timer: when it fires, the timer, and its length."""
+
 _END = (do.nothing, TERMINATED)
 _UNANSWERED = frozenset((CALLING, TRYING, PROCEEDING))
 
@@ -46,13 +51,15 @@ class Plan:
 
     `starts` has by state: the state it leads to, the timers that start with their lengths, the
     shortest length, and whether another state lists one of these timers. A state that only waits
-    for a timer of length zero leads to the end, so a reliable transport keeps no record.
+    for a timer of length zero leads to the end, so a reliable transport keeps no record. `endless`
+    has by state the timers that start and do not end by themselves.
     """
 
-    __slots__ = ("starts", "timers")
+    __slots__ = ("endless", "starts", "timers")
 
     def __init__(self, machine: Machine, timers: Timers, reliable: bool) -> None:
         self.timers = timers
+        self.endless: dict[str, tuple[Entry, ...]] = {}
         self.starts: dict[str, tuple[str, tuple[tuple[float, Timer], ...], float, bool]] = {}
         for state, wanted in machine.timers.items():
             starts = []
@@ -62,6 +69,9 @@ class Plan:
                 starts.append(
                     (0.0 if reliable and timer.reliable == "zero" else timer.first(timers), timer)
                 )
+            self.endless[state] = tuple(
+                timer.endless for length, timer in starts if length == NEVER
+            )
             shared = any(
                 set(wanted) & set(other) for name, other in machine.timers.items() if name != state
             )
@@ -133,7 +143,8 @@ class Transaction:
         self.wake = NEVER
         # The running timers. Until one but the first is needed, the time when the state was entered
         # represents them.
-        self._running: float | tuple[tuple[float, Timer, float], ...] = ()
+        # One alone, beside those without an end, represents all of them.
+        self._running: float | Entry | tuple[Entry, ...] = ()
         # the records of the engine, which derive from this class, give these their types
         self.user: object = None
         self.flow: object = None
@@ -233,23 +244,28 @@ class Transaction:
             tuple(running.get(timer) or (now + length, timer, length) for length, timer in starts)
         )
 
-    def _entries(self) -> tuple[tuple[float, Timer, float], ...]:
-        running = self._running
+    def _entries(self) -> tuple[Entry, ...]:
+        running: Any = self._running
         if type(running) is float:
             entries = []
             for length, timer in self._plan.starts[self.state][1]:
                 entries.append(
                     (running + length, timer, length) if length < NEVER else timer.endless
                 )
-            running = self._running = tuple(entries)
-        return running  # type: ignore[return-value]
+            return tuple(entries)
+        if running and type(running[0]) is not tuple:
+            return (running, *self._plan.endless[self.state])
+        return running  # type: ignore[no-any-return]
 
-    def _set(self, running: tuple[tuple[float, Timer, float], ...]) -> None:
-        self._running = running
-        deadline = NEVER
+    def _set(self, running: tuple[Entry, ...]) -> None:
+        deadline, ending = NEVER, 0
         for entry in running:
-            if entry[0] < deadline:
-                deadline = entry[0]
+            if entry[0] < NEVER:
+                ending += 1
+                if entry[0] < deadline:
+                    deadline = entry[0]
+        is_alone = ending == 1 and running[1:] == self._plan.endless.get(self.state)
+        self._running = running[0] if is_alone else running
         self.deadline = deadline
 
     @property

@@ -64,7 +64,7 @@ class DescribedCall(Call):
     dialog: DialogState
     invite: Request
     is_caller: bool
-    _serving: list[ServedRequest]
+    _serving: tuple[ServedRequest, ...]
     _reinvite: InvitingRequest | None
     _update: ClientTransaction | None
     _answer: Answer | None

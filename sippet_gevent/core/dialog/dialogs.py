@@ -289,9 +289,8 @@ class Dialogs:
             self._early -= not known.is_confirmed
             early = by_us and not known.is_confirmed
             self.ended.add(call.dialog.id, early=early, by_us=by_us)
-            usages = known.dialog.usages
-            if len(usages) > 1:  # its BYE has ended the call alone (RFC 5057 §4.2)
-                usages.remove(known)
+            if len(known.dialog.usages) > 1:  # its BYE ends the call alone (RFC 5057 §4.2)
+                known._leave_dialog()
                 self.hold(known.dialog)
 
     def stop(self) -> None:
@@ -309,7 +308,7 @@ class Dialogs:
                 gevent.joinall([*leaving.values()])
         gevent.killall([*leaving.values()])
         for call in [*self._calls.values()]:
-            for usage in [*call.dialog.usages]:  # the call itself is the first
+            for usage in call.dialog.usages:  # the call itself is the first
                 usage._drop()
         self._calls.clear()
         self._sources.clear()

@@ -169,7 +169,7 @@ class EndingCall(Ruled, DescribedCall):
             self._stop_answer()
         self.rules = self.plan.unmet
         self.offers.call = self.offers.on_offer = None
-        self._serving, self._reinvite, self._update = [], None, None
+        self._serving, self._reinvite, self._update = (), None, None
         self._leave_dialog()
 
     def _send_bye(self) -> None:

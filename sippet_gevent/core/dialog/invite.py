@@ -66,8 +66,8 @@ class InviteSession(EndingCall):
         self.rules = plan.unmet
         for place in plan.always if theirs is None else plan.ringing:
             self._make(place)
-        dialog.usages = [*dialog.usages, self] if dialog.usages else [self]
-        self._serving: list[ServedRequest] = [] if theirs is None else [theirs]
+        dialog.usages = (*dialog.usages, self) if dialog.usages else (self,)
+        self._serving: tuple[ServedRequest, ...] = () if theirs is None else (theirs,)
         self._reinvite: InvitingRequest | None = ours
         self._update: ClientTransaction | None = None
         self._answer: Answer | None = None
@@ -163,7 +163,10 @@ class InviteSession(EndingCall):
         if self.is_confirmed:
             self.dialog.refresh_by(request)
         else:
-            self._serving.remove(tx)
+            serving = self._serving
+            self._serving = (
+                () if serving == (tx,) else tuple([each for each in serving if each is not tx])
+            )
             self._establish(response)
         if self._answer is not None:
             self._confirm()  # the peer has sent another INVITE, so it has that 2xx
@@ -251,7 +254,7 @@ class InviteSession(EndingCall):
             for pending in serving:
                 pending.cancel(request)  # 487 to what is still unanswered (§15.1.2)
             return 200
-        self._serving.append(tx)
+        self._serving = (*self._serving, tx)
         if method != "INVITE":
             return NotImplemented  # type: ignore[no-any-return]
         if self._on_reinvite is not None:
@@ -283,7 +286,7 @@ class InviteSession(EndingCall):
         if requires and (method in _SERVED or self.stack.handles(method)):
             tx.check_required()
         if self._serving:
-            self._serving = [other for other in self._serving if not other.answered]
+            self._serving = tuple([other for other in self._serving if not other.answered])
         if method in GLARING:
             has_offer = bool(request.body)
             status = glare(method, has_offer, self._pending()) or self.offers.refusal(

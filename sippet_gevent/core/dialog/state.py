@@ -57,7 +57,7 @@ class DialogState(Dialog):
     last_ack: Request | None
     """The last ACK that was sent."""
 
-    usages: list[DialogUsage]
+    usages: tuple[DialogUsage, ...]
     """The usages of the dialog, oldest first (RFC 5057)."""
 
     def belongs_to(self, element: Element, origin: Origin | None) -> None:
@@ -66,11 +66,11 @@ class DialogState(Dialog):
         self.origin = origin
         self.flow = None
         self.last_ack = None
-        self.usages = []
+        self.usages = ()
 
     def ended_by(self, status: int, reason: str) -> None:
         """End all usages, because of a response that ends the dialog (RFC 5057 §5.1)."""
-        for usage in [*self.usages]:
+        for usage in self.usages:
             usage._end_with_dialog(status, reason)
 
     # ---- target refresh, §12.2

@@ -49,7 +49,7 @@ class EventUsage(Usage):
         self._watch: Watch | None = None
         if dialog.usages:
             self.kept_credentials = dialog.usages[0].kept_credentials
-        dialog.usages.append(self)
+        dialog.usages = (*dialog.usages, self)
         self.stack.dialogs.subscriptions += 1
 
     def concerns(self, request: Request) -> bool:

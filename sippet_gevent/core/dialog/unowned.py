@@ -54,7 +54,7 @@ def _references(thing: object) -> int:
 LOCAL = _references_of_a_local()
 
 OWN = 3
-"""References that the library holds: the table of dialogs, the dialog's list of usages, and the
+"""References that the library holds: the table of dialogs, the dialog's usages, and the
 offers and answers. Each rule has one more, and so have the queue of events and the INVITE that
 began the call."""
 

@@ -61,5 +61,8 @@ class Usage(ABC):
 
     def _leave_dialog(self) -> None:
         """Remove this usage from its dialog."""
-        if self in self.dialog.usages:
-            self.dialog.usages.remove(self)
+        usages = self.dialog.usages
+        if usages == (self,):
+            self.dialog.usages = ()
+        elif self in usages:
+            self.dialog.usages = tuple([usage for usage in usages if usage is not self])

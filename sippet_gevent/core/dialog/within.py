@@ -37,7 +37,7 @@ class InDialog:
     def __call__(self, request: Request, tx: ServerTransaction) -> CoreResult:
         if not self.dialog.receives(request):
             raise Reject(500, "Out of Order")  # §12.2.2
-        for usage in [*self.dialog.usages]:
+        for usage in self.dialog.usages:
             result = usage._receive(request, tx)
             if result is not NotImplemented:
                 return result

@@ -519,7 +519,7 @@ def test_request_that_the_core_refuses_changes_nothing(sip, method, status):
     taken.call.on_reinvite = lambda request, tx: status  # so that the core gets UPDATE
     before = state_of(taken.call)
     taken.ask(method, body="other", content_type="application/sdp", contact="<sip:moved@10.0.0.99>")
-    taken.call._serving.clear()
+    taken.call._serving = ()
     assert (taken.peer.statuses[-1], state_of(taken.call)) == (status, before)
     taken.ask("BYE")
 

@@ -158,17 +158,16 @@ class Inbox(Generic[Event]):
             TypeError: It is no such object.
         """
         check_waitable(until)
-
-        def wake(_: object) -> None:
-            self.wake()
-
-        until.rawlink(wake)
+        until.rawlink(self._wake_by)
         try:
             if ready is None:
                 return self.wait(until.ready, timeout)
             return self.wait(lambda: ready() or until.ready(), timeout)
         finally:
-            until.unlink(wake)
+            until.unlink(self._wake_by)
+
+    def _wake_by(self, _: object) -> None:
+        self.wake()
 
     @property
     def is_awaited(self) -> bool:

@@ -38,8 +38,9 @@ EPOCH = 1_800_000_000.0
 """The time since 1970 at which a VirtualClock shows 0. It is a whole number, so that sums are
 exact."""
 
-LONG = FAR
-"""Seconds. Waits of cores that may be longer share one alarm."""
+LONG = 1.0
+"""Seconds. Waits of cores that may be longer share one alarm. There are few shorter ones at the
+same time."""
 
 EXPIRED = object()
 """What a greenlet is resumed with when its long wait is over."""

@@ -11,6 +11,7 @@ from gevent.exceptions import LoopExit
 
 from ..errors import TransactionStateError
 from ..runtime.clock import EXPIRED, Clock
+from ..runtime.workers import Worker
 
 Event = TypeVar("Event")
 
@@ -99,8 +100,8 @@ class Inbox(Generic[Event]):
             return True
         timer = waits = None
         if timeout is not None:
-            if serving is not None and self._clock.long < timeout < inf:
-                waits = self._clock.waits
+            if isinstance(me, Worker) and self._clock.long < timeout < inf:
+                waits = me.workers.waits
                 waits.add(timeout, me)
             else:
                 timer = self._clock.timeout(timeout)

@@ -73,6 +73,7 @@ class Ingress:
             yielded=self._yielded,
             ended=layer.admission.leave,
             lines=layer.counters.lines,
+            clock=layer.clock,
         )
         self.overload = Overload(
             layer,

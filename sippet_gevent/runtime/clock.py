@@ -82,9 +82,7 @@ class Clock:
     lingers."""
 
     long = LONG
-    """Seconds. A longer wait of a core is one of `waits`."""
-
-    _waits: Waits | None = None
+    """Seconds. Longer waits of cores share an alarm."""
 
     now = staticmethod(time.monotonic)
 
@@ -144,14 +142,6 @@ class Clock:
 
     def _note_failure(self, error: Exception) -> None:
         """Take an exception that has left a callback of a deadline, after it was logged."""
-
-    @property
-    def waits(self) -> Waits:
-        """The long waits of cores."""
-        waits = self._waits
-        if waits is None:
-            waits = self._waits = Waits(self)
-        return waits
 
     def deadlines(self, fire: Fire) -> Deadlines:
         """Return a new collection of deadlines, which calls `fire(now, item)` for each that is

@@ -16,6 +16,7 @@ import gevent
 from greenlet import greenlet
 
 from ..observe.counters import LimitedLog
+from .clock import Clock, Waits
 
 log = logging.getLogger("sippet_gevent.core")
 
@@ -53,6 +54,7 @@ class Workers:
         ended: `ended(counted)` is called when a job that has yielded ends, with the value that
             `yielded` has set as `worker.counted`.
         lines: Limits log lines.
+        clock: The clock of their waits; real time by default.
     """
 
     # Any, because higher layers define flows and counted transactions
@@ -64,12 +66,15 @@ class Workers:
         yielded: Callable[[Worker], None],
         ended: Callable[[Any], None],
         lines: LimitedLog | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._job = job
         self._crashed = crashed
         self._yielded = yielded
         self._ended = ended
         self._lines = lines or LimitedLog()
+        self.waits = Waits(clock or Clock())
+        """Their long waits."""
         self._parked: list[Worker] = []
         self._running: Any = None
         # a set would take twice as much for each

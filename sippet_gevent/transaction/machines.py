@@ -150,11 +150,11 @@ class do:
 
     @staticmethod
     def send_trying(tx: Record, message: None, now: float) -> Effects:
-        request = _request_of(tx)
         is_news = tx.last is None  # otherwise a provisional response has been sent
         if is_news:
-            tx.last = bytes(request.response(100))
-        request.headers.rest()  # what is not answered by now may ring for minutes
+            tx.last = bytes(_request_of(tx).response(100))
+        if tx.request is not None:
+            tx.request.headers.rest()  # what is not answered by now may ring for minutes
         return ((SEND, tx.last),) if is_news else NOTHING
 
     @staticmethod

@@ -351,7 +351,7 @@ def waiting(brief):
             return server, tx, results
 
         yield ask
-        assert len(server.clock.waits) == 0
+        assert len(server.engine.workers.waits) == 0
 
 
 def test_long_wait_of_a_core_is_over_in_time(waiting):
@@ -362,14 +362,14 @@ def test_long_wait_of_a_core_is_over_in_time(waiting):
 def test_event_ends_a_long_wait_of_a_core(waiting):
     event = Event()
     server, tx, results = waiting(lambda tx: tx.wait(100, until=event))
-    until(lambda: len(server.clock.waits))
+    until(lambda: len(server.engine.workers.waits))
     event.set()
     assert tx.final(timeout=PATIENCE).status == 486 and results == [True]
 
 
 def test_cancel_ends_a_long_wait_of_a_core(waiting):
     server, tx, results = waiting(lambda tx: tx.wait(100))
-    until(lambda: len(server.clock.waits))
+    until(lambda: len(server.engine.workers.waits))
     tx.cancel()
     assert tx.final(timeout=PATIENCE).status == 487 and results == [Cancelled]
 

@@ -7,7 +7,7 @@ import pytest
 from gevent.event import Event
 from greenlet import greenlet
 
-from sippet_gevent.runtime.clock import EXPIRED, FAR, TICK, Clock, VirtualClock
+from sippet_gevent.runtime.clock import EXPIRED, FAR, TICK, Clock, VirtualClock, Waits
 from tests.conditions import PATIENCE, until
 
 
@@ -83,14 +83,14 @@ class Sleeper(greenlet):
         return id(self) < id(other)
 
 
-def sleepers(clock, seconds):
+def sleepers(waits, clock, seconds):
     """Start a greenlet for each of these waits; return them with the times at which they are over."""
     found = []
 
     def start():
         for each in seconds:
             sleeper = Sleeper(clock)
-            clock.waits.add(each, sleeper)
+            waits.add(each, sleeper)
             found.append((sleeper, sleeper.due))
 
     gevent.get_hub().loop.run_callback(start)
@@ -100,43 +100,47 @@ def sleepers(clock, seconds):
 
 def test_long_wait_is_never_over_early():
     clock = Clock()
-    found = sleepers(clock, [0.03, 0.01, 0.02, 0.01, 0.0])
+    waits = Waits(clock)
+    found = sleepers(waits, clock, [0.03, 0.01, 0.02, 0.01, 0.0])
     until(lambda: all(sleeper.resumed for sleeper, _ in found))
     for sleeper, due in found:
         [(value, at)] = sleeper.resumed
         assert value is EXPIRED and at >= due and sleeper.due is None
-    assert len(clock.waits) == 0 and clock.waits._alarm is None
+    assert len(waits) == 0 and waits._alarm is None
 
 
 def test_long_waits_share_one_alarm():
     clock = Clock()
-    found = sleepers(clock, [100.0, 50.0, 200.0])
-    assert len(clock.waits) == 3 and clock.waits._alarm.seconds == pytest.approx(50, abs=1)
+    waits = Waits(clock)
+    found = sleepers(waits, clock, [100.0, 50.0, 200.0])
+    assert len(waits) == 3 and waits._alarm.seconds == pytest.approx(50, abs=1)
     for sleeper, _ in found:
-        clock.waits.remove(sleeper)
-    assert len(clock.waits) == 0 and clock.waits._alarm is None
+        waits.remove(sleeper)
+    assert len(waits) == 0 and waits._alarm is None
     assert not any(sleeper.resumed for sleeper, _ in found)
 
 
 def test_ended_long_waits_are_let_go_when_they_are_half_of_all():
     clock = Clock()
-    found = sleepers(clock, [100.0] * 100)
+    waits = Waits(clock)
+    found = sleepers(waits, clock, [100.0] * 100)
     for sleeper, _ in found[:51]:
-        clock.waits.remove(sleeper)
-    assert len(clock.waits) == len(clock.waits._entries) == 49
+        waits.remove(sleeper)
+    assert len(waits) == len(waits._entries) == 49
     for sleeper, _ in found:
-        clock.waits.remove(sleeper)
+        waits.remove(sleeper)
 
 
 def test_greenlet_that_waits_again_is_resumed_for_its_new_wait_alone():
     clock = Clock()
-    [(sleeper, _), (other, _)] = sleepers(clock, [0.01, 100.0])
-    clock.waits.remove(sleeper)
-    clock.waits.add(0.05, sleeper)
+    waits = Waits(clock)
+    [(sleeper, _), (other, _)] = sleepers(waits, clock, [0.01, 100.0])
+    waits.remove(sleeper)
+    waits.add(0.05, sleeper)
     due = sleeper.due
     until(lambda: sleeper.resumed)
     assert sleeper.resumed[0][1] >= due
-    clock.waits.remove(other)
+    waits.remove(other)
 
 
 def test_timeout_is_a_gevent_timeout_for_the_current_greenlet():

@@ -44,7 +44,7 @@ def transferring(sip):
 
 
 def subscriptions(call):
-    return call.dialog.usages[1:]
+    return [*call.dialog.usages[1:]]
 
 
 # ---- we ask for a transfer

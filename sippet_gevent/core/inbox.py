@@ -10,7 +10,8 @@ import gevent
 from gevent.exceptions import LoopExit
 
 from ..errors import TransactionStateError
-from ..runtime.clock import EXPIRED, Clock
+from ..runtime.clock import Clock
+from ..runtime.waits import EXPIRED
 from ..runtime.workers import Worker
 
 Event = TypeVar("Event")

@@ -13,17 +13,13 @@ from ..errors import InvalidValue, ParseError
 from .grammar import BLANKS, split_first
 from .header import EACH, LIST, ONE, ROWS, Header
 from .lines import HeaderLines, named, safe
-from .scan import USUAL, Line, as_it_came, canonical
-from .scan import fastest as scan
+from .scan import USUAL, Line, canonical
 from .via import Via
 
 T = TypeVar("T")
 
 _EMPTY = f",{BLANKS}"
 """Characters of empty elements at the ends of a list."""
-
-_START = "start"
-"""Stands for the start line of lines that rest."""
 
 FIRST, LAST = 0, -1
 """The two ends of a list of values."""
@@ -41,26 +37,11 @@ class Headers(HeaderLines):
     __slots__ = ()
 
     has_rested = False
-    """True if the texts are not the objects that they were when the message was read; see
-    rest()."""
+    """True if the texts are other objects than when the message was read; see resting.py."""
 
     def copy(self) -> Headers:
         """Return an independent copy."""
         return Headers(list(self.lines), dict(self.fields))
-
-    def rest(self) -> None:
-        """Keep only the bytes of the lines, because nothing may need them for long.
-
-        Lines that were read take five times as much. The next use reads them again, so nobody
-        sees a difference.
-        """
-        packed = self.wire
-        if packed is None:
-            text = "\r\n".join([_START, *map(as_it_came, self.lines), "\r\n"])
-            packed = text.encode("utf-8", "surrogateescape")
-        del self.fields, self.looked_at
-        self.lines = packed  # type: ignore[assignment]
-        self.__class__ = _AtRest
 
     # ---- values
 
@@ -421,53 +402,3 @@ class Headers(HeaderLines):
         if row.kind is ONE:
             return () if value is None else (value,)
         return tuple(value)
-
-
-_SLOT = HeaderLines.__dict__["lines"]
-
-
-def _wake(headers: Headers) -> None:
-    """Read the lines that rest."""
-    packed: bytes = _SLOT.__get__(headers)
-    headers.__class__ = _Woken
-    # they were read before, so they are within the limits of the parser
-    _, headers.lines, headers.fields, _ = scan(packed, len(packed), len(packed))
-    headers.looked_at = {}
-
-
-def _waking(name: str) -> Any:
-    """Return a property that reads the lines, and then has this slot of them."""
-
-    def read(headers: Headers) -> Any:
-        _wake(headers)
-        return getattr(headers, name)
-
-    def write(headers: Headers, value: Any) -> None:
-        _wake(headers)
-        setattr(headers, name, value)
-
-    return property(read, write)
-
-
-class _Woken(Headers):
-    """Lines that have rested."""
-
-    __slots__ = ()
-
-    has_rested = True
-
-
-class _AtRest(Headers):
-    """Lines that rest. The slot `lines` has their bytes. The first look at a line reads them."""
-
-    __slots__ = ()
-
-    # properties in place of the slots, because the interpreter reads a slot of Headers without a
-    # look-up, and __getattr__ would end that
-
-    lines = _waking("lines")
-    fields = _waking("fields")
-    looked_at = _waking("looked_at")
-
-    def rest(self) -> None:
-        """Do nothing."""

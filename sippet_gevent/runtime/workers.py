@@ -16,7 +16,8 @@ import gevent
 from greenlet import greenlet
 
 from ..observe.counters import LimitedLog
-from .clock import Clock, Waits
+from .clock import Clock
+from .waits import Waits
 
 log = logging.getLogger("sippet_gevent.core")
 

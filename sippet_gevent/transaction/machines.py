@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ..errors import Cancelled, TransactionTimeout, TransportError
 from ..message.message import Message, Request, Response
+from ..message.resting import rest
 from .timers import (
     CORE_INVITE,
     CORE_NON_INVITE,
@@ -145,7 +146,7 @@ class do:
         tx.restart(CORE_INVITE, now)
         request = tx.request
         if request is not None and request.headers.has_rested:
-            request.headers.rest()  # the response has read them
+            rest(request.headers)  # the response has read them
         return ((SEND, data),)
 
     @staticmethod
@@ -154,7 +155,7 @@ class do:
         if is_news:
             tx.last = bytes(_request_of(tx).response(100))
         if tx.request is not None:
-            tx.request.headers.rest()  # what is not answered by now may ring for minutes
+            rest(tx.request.headers)  # what is not answered by now may ring for minutes
         return ((SEND, tx.last),) if is_news else NOTHING
 
     @staticmethod

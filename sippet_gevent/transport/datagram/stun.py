@@ -50,6 +50,10 @@ UNDERSTOOD = frozenset(
 """Comprehension-required attributes of RFC 5389 §18.2. A keep-alive needs none of them, so all are
 ignored (§7.3)."""
 
+_KNOWN = UNDERSTOOD | {0x0004, 0x0005, 0x000B}
+"""Those of an answer: also SOURCE-ADDRESS, CHANGED-ADDRESS and REFLECTED-FROM of RFC 3489, which
+servers still send beside XOR-MAPPED-ADDRESS."""
+
 _OPTIONAL = 0x8000  # attributes from here on are ignored when not understood (RFC 5389 §15)
 
 # ERROR-CODE, §15.6: two reserved bytes, class, number, phrase.
@@ -70,33 +74,13 @@ def answer(request: bytes, host: str, port: int) -> bytes | None:
         The datagram to send back; None if the request is malformed, or is an indication or a
         response, which get no answer.
     """
-    size = len(request)
-    if (
-        request[:2] != _BINDING
-        or request[4:8] != COOKIE
-        or not _HEADER <= size <= LONGEST
-        or size % 4
-    ):
+    if request[:2] != _BINDING or not _is_message(request):
         return None
-    if int.from_bytes(request[2:4], "big") != size - _HEADER:
+    found = _attributes(request)
+    if found is None:
         return None
-    unknown: dict[int, None] = {}
-    at, sealed, fingerprinted = _HEADER, False, False
-    while at < size:
-        kind = int.from_bytes(request[at : at + 2], "big")
-        length = int.from_bytes(request[at + 2 : at + 4], "big")
-        end = at + 4 + length + -length % 4
-        if end > size:
-            return None
-        if kind == _FINGERPRINT:
-            if end != size or length != 4 or request[at + 4 : end] != _fingerprint(request[:at]):
-                return None  # it must be last and right, or this is not STUN (§7.3, §15.5)
-            fingerprinted = True
-        elif kind < _OPTIONAL and kind not in UNDERSTOOD and not sealed:
-            unknown[kind] = None
-        elif kind == _MESSAGE_INTEGRITY:
-            sealed = True  # attributes after it are ignored, except FINGERPRINT (§15.4)
-        at = end
+    unknown = [kind for kind in found if kind < _OPTIONAL and kind not in UNDERSTOOD]
+    fingerprinted = _FINGERPRINT in found
     if unknown:
         kinds = b"".join(kind.to_bytes(2, "big") for kind in unknown)
         attributes = _attribute(_ERROR_CODE, _UNKNOWN) + _attribute(_UNKNOWN_ATTRIBUTES, kinds)
@@ -116,43 +100,66 @@ def read_answer(reply: bytes) -> tuple[bytes, tuple[str, int] | None] | None:
     """Read the answer to a Binding request of ours.
 
     Returns:
-        The transaction id, and our address as the peer saw it, None for an error response. None if
-        this is neither a well-formed error response nor a success response with an address.
+        The transaction id, and our address as the peer saw it. None in place of the address if the
+        request has failed: by an error response of any code, or because an attribute has to be
+        understood and is not (RFC 5389 §7.3.3, §7.3.4). None if this is neither a well-formed error
+        response nor a success response with an address.
     """
-    size = len(reply)
-    if (
-        reply[:2] not in (_SUCCESS, _ERROR)
-        or reply[4:8] != COOKIE
-        or not _HEADER <= size <= LONGEST
-        or size % 4
-        or int.from_bytes(reply[2:4], "big") != size - _HEADER
-    ):
+    if reply[:2] not in (_SUCCESS, _ERROR) or not _is_message(reply):
         return None
-    if reply[:2] == _ERROR:  # it fails by any code, and without one (RFC 5389 §7.3.4)
-        return reply[8:_HEADER], None
-    at = _HEADER
-    while at + 4 <= size:
-        kind = int.from_bytes(reply[at : at + 2], "big")
-        length = int.from_bytes(reply[at + 2 : at + 4], "big")
-        value = reply[at + 4 : at + 4 + length]
-        if (
-            kind == _XOR_MAPPED_ADDRESS
-            and (value[1:2], length) in ((b"\x01", 8), (b"\x02", 20))
-            and len(value) == length
-        ):
-            mask = reply[4:_HEADER]
-            port, host = (
-                bytes(a ^ b for a, b in zip(part, mask)) for part in (value[2:4], value[4:])
-            )
-            return reply[8:_HEADER], (str(ipaddress.ip_address(host)), int.from_bytes(port, "big"))
-        at += 4 + length + -length % 4
-    return None
+    found = _attributes(reply)
+    if found is None:
+        return None
+    identity = reply[8:_HEADER]
+    if reply[:2] == _ERROR or any(kind < _OPTIONAL and kind not in _KNOWN for kind in found):
+        return identity, None
+    value = found.get(_XOR_MAPPED_ADDRESS, b"")
+    if (value[1:2], len(value)) not in ((b"\x01", 8), (b"\x02", 20)):
+        return None
+    mask = reply[4:_HEADER]
+    port, host = (bytes(a ^ b for a, b in zip(part, mask)) for part in (value[2:4], value[4:]))
+    return identity, (str(ipaddress.ip_address(host)), int.from_bytes(port, "big"))
 
 
 def is_error(reply: bytes) -> bool:
     """True for an error answer, because the peer did not understand a required attribute of the
     request."""
     return reply[:2] == _ERROR
+
+
+def _is_message(data: bytes) -> bool:
+    """True for a message of RFC 5389 by its header and size (§6)."""
+    size = len(data)
+    return (
+        data[4:8] == COOKIE
+        and _HEADER <= size <= LONGEST
+        and not size % 4
+        and int.from_bytes(data[2:4], "big") == size - _HEADER
+    )
+
+
+def _attributes(message: bytes) -> dict[int, bytes] | None:
+    """Return the attributes of a message by their types, the first of each type. None if they are
+    malformed (§7.3).
+
+    Those behind MESSAGE-INTEGRITY are left out, except FINGERPRINT (§15.4).
+    """
+    found: dict[int, bytes] = {}
+    at, size = _HEADER, len(message)
+    while at < size:
+        kind = int.from_bytes(message[at : at + 2], "big")
+        length = int.from_bytes(message[at + 2 : at + 4], "big")
+        value, end = message[at + 4 : at + 4 + length], at + 4 + length + -length % 4
+        if end > size:
+            return None
+        if kind == _FINGERPRINT:
+            if end != size or value != _fingerprint(message[:at]):
+                return None  # it must be last and right, or this is not STUN (§7.3, §15.5)
+            found[kind] = value
+        elif _MESSAGE_INTEGRITY not in found:
+            found.setdefault(kind, value)
+        at = end
+    return found
 
 
 def _message(kind: bytes, identity: bytes, attributes: bytes, fingerprinted: bool) -> bytes:

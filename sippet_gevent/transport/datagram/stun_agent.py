@@ -68,7 +68,8 @@ class StunAgent:
         """Counters of STUN messages by outcome.
 
         Requests of peers: `answered`; `refused` with a 420; `dropped`; `rate_limited`. Our own
-        keep-alives: `keepalive_answered`, `keepalive_refused` by an error response,
+        keep-alives: `keepalive_answered`, `keepalive_refused` by an error response or
+        one that has to be discarded,
         `keepalive_unanswered`, and `address_changed` when the answer shows that a NAT has given us
         another address."""
 
@@ -131,8 +132,9 @@ class StunAgent:
         """Take the answer to a Binding request of ours, from the address that the request was sent
         to (RFC 5389 §7.3.3); return its counter.
 
-        An error response of any code, and a changed address, fail the flow (RFC 5626 §4.4.2). Only
-        the peer, and elements on the way to it, can know the transaction.
+        An error response of any code, an answer that has to be discarded, and a changed address
+        fail the flow (RFC 5626 §4.4.2). Only the peer, and elements on the way to it, can know the
+        transaction.
         """
         found = stun.read_answer(data)
         asked = None if found is None else self.pending.get(found[0])
@@ -142,7 +144,7 @@ class StunAgent:
         asked.unanswered = 0
         if found[1] is None:
             self.lines.line(log, logging.INFO, "keep-alive", "keep-alive refused: flow=%s", asked)
-            self._failed(asked, "the peer answers a keep-alive with an error")
+            self._failed(asked, "the answer to a keep-alive is an error, or not understood")
             return "keepalive_refused"
         before, asked.mapped = asked.mapped, found[1]
         if before not in (None, asked.mapped):

@@ -578,6 +578,36 @@ def test_flow_whose_keepalive_gets_an_error_response_has_failed(code):
         assert point.stun == {"dropped": 3, "keepalive_refused": 1}
 
 
+@pytest.mark.rfc("5389 7.3.3")
+@pytest.mark.parametrize(
+    ("kind", "fate"),
+    [
+        (0x0004, "keepalive_answered"),  # SOURCE-ADDRESS of RFC 3489
+        (0x0014, "keepalive_answered"),  # REALM
+        (0x8022, "keepalive_answered"),  # SOFTWARE
+        (0x0024, "keepalive_refused"),  # PRIORITY of ICE
+        (0x7FFF, "keepalive_refused"),
+    ],
+)
+def test_keepalive_answer_with_an_unknown_required_attribute_is_discarded(kind, fate):
+    with Stack("udp:127.0.0.1:0") as phone, socket.socket(type=socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(PATIENCE)
+        failed = []
+        phone.engine.flow_watch = failed.append
+        point = phone.engine.transports[0]
+        flow = point.connect(server.getsockname())
+        flow.probe()
+        asked, source = server.recvfrom(100)
+        answer = stun.answer(asked, "192.0.2.1", 5060) + kind.to_bytes(2, "big") + b"\0\1x\0\0\0"
+        server.sendto(answer[:2] + (len(answer) - 20).to_bytes(2, "big") + answer[4:], source)
+        until(lambda: point.stun == {fate: 1})
+        gevent.sleep(0.01)
+        is_discarded = fate == "keepalive_refused"
+        assert failed == ([flow] if is_discarded else [])
+        assert flow.mapped == (None if is_discarded else ("192.0.2.1", 5060))
+
+
 @given(st.binary(max_size=100))
 def test_stun_answer_of_any_bytes_raises_nothing(data):
     for kind in (b"\x01\x01", b"\x01\x11"):

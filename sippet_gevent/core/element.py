@@ -442,5 +442,8 @@ class KeepAliveTable(Protocol):
     def take(self, request: Request, response: Response, flow: Flow) -> None:
         """Note what a response to a request with a keep-alive offer says."""
 
+    def __contains__(self, owner: object) -> bool:
+        """True while keep-alives are sent for a registration or call."""
+
     def drop(self, owner: str) -> None:
         """End the keep-alives that a registration or call asked for."""

@@ -87,6 +87,8 @@ class Flow:
     """Bytes received by a connection, without those of TLS itself."""
     name: str | None = None
     """The domain that the peer had to prove, if we opened the connection."""
+    keepalives_answered: int = 0
+    """Keep-alives of ours that the peer has answered."""
 
     @property
     def local(self) -> Address:
@@ -151,7 +153,8 @@ class Flow:
 
     def keep(self, seconds: float) -> None:
         """Do not end the flow for being idle within this time, because a user is reached only by
-        this flow. Report its end by flow_ended() of the events. Does nothing for datagrams."""
+        this flow. Report its end by flow_ended() of the events. A flow of datagrams that has failed
+        by its keep-alives counts them anew."""
 
     @property
     def id(self) -> str:

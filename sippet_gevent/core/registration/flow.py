@@ -105,10 +105,10 @@ class FlowRegistration:
     """
 
     __slots__ = (
-        "_bound", "_brief", "_by_flow", "_due", "_failures", "_idle", "_is_pending", "_is_refresh",
-        "_moves", "_owner", "_since", "_stack", "_tried", "_tx", "_was_bound", "_watch", "address",
-        "call_id", "cseq", "error", "expires_at", "flow", "granted", "is_registered", "key",
-        "lane", "next_hop", "refused", "reg_id", "seconds", "seen", "uri",
+        "_answers", "_bound", "_brief", "_by_flow", "_due", "_failures", "_idle", "_is_pending",
+        "_is_refresh", "_moves", "_owner", "_since", "_stack", "_tried", "_tx", "_was_bound",
+        "_watch", "address", "call_id", "cseq", "error", "expires_at", "flow", "granted",
+        "is_registered", "key", "lane", "next_hop", "refused", "reg_id", "seconds", "seen", "uri",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, next_hop: NextHop | None, reg_id: int, key: Hashable) -> None:
@@ -134,7 +134,10 @@ class FlowRegistration:
         self._moves = 0
         self._tried: URI | None = None  # the URI of a REGISTER without an answer
         self._failures = self._brief = 0
-        self._since = 0.0  # when the flow was registered first
+        # when the flow was registered first; infinite if its keep-alives were not answered
+        self._since = 0.0
+        # keep-alives that had been answered then; None once the flow has failed
+        self._answers: int | None = None
         self._bound = False  # the registrar may have a binding of ours
         self._was_bound = False  # before the last REGISTER
         self._by_flow = False  # the pending REGISTER goes by the flow of the one before
@@ -316,13 +319,15 @@ class FlowRegistration:
             self._failed(error, lost=True)
             return
         flow = tx.transaction.flow
-        if flow is not self.flow:
-            self.flow, self._since = flow, now
+        if flow is not self.flow or math.isinf(self._since):
+            self.flow, self._since, self._answers = flow, now, None
+        if self._answers is None:
+            self._answers = flow.keepalives_answered
         flow.keep(found.seconds)  # requests for us come by it, and its end is reported
         table = self._stack.registrations
         table.counts["accepted"] += 1
         table.bind(self, flow)
-        self._failures = self._brief = 0
+        self._brief = 0  # the failures are over once the flow has proved itself, see _settle()
         is_new = not self.is_registered
         uri = own_uri(tx.request)
         # one object for equal ones: that of before, or the one that has the user of the account
@@ -409,6 +414,7 @@ class FlowRegistration:
         """Plan the next try (RFC 5626 §4.5). `lost` is true if the registrar has no binding."""
         now, table = self._stack.clock.now(), self._stack.registrations
         table.counts["refused" if refused else "failed"] += 1
+        self._settle()
         self._brief = 0
         if retry_after is None and self._by_flow and not isinstance(error, Reject):
             self.flow = None  # it is dead, though nothing has said so
@@ -448,9 +454,25 @@ class FlowRegistration:
 
     # ---- flows and addresses
 
+    def _settle(self) -> None:
+        """Find out if the flow that fails now was successful, which ends the row of failures.
+
+        It was if a REGISTER succeeded and, if keep-alives are in use, one of them was answered (RFC
+        5626 §4.5). So a flow whose keep-alives always fail waits longer each time.
+        """
+        flow, before = self.flow, self._answers
+        if flow is None or before is None:
+            return
+        self._answers = None
+        if flow.keepalives_answered > before or self.call_id not in self._stack.keepalives:
+            self._failures = 0
+        else:
+            self._since = math.inf
+
     def _flow_ended(self) -> None:
         """Register by a new flow: at once if the old one was steady (RFC 5626 §4.5)."""
         now = self._stack.clock.now()
+        self._settle()
         self.flow = None
         if self._owner.ended or self._is_pending:
             return
@@ -460,6 +482,8 @@ class FlowRegistration:
             self._failures += 1
             base = BASE_BESIDE if self._owner.is_alive_beside(self) else BASE
             due += pause(self._failures, random.random(), None, base)
+            if not self.reg_id:  # the binding may work, and its refresh forms no flow of Outbound
+                due = min(due, self._due)
         reason = "the flow has ended"
         self._owner.note("registration flow ended", self, reason, due - now)
         self.plan(due, is_refresh=False)

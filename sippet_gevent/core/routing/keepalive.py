@@ -111,6 +111,9 @@ class KeepAlives:
         self._flows.clear()
         self._owners.clear()
 
+    def __contains__(self, owner: object) -> bool:
+        return owner in self._owners
+
     def __len__(self) -> int:
         return len(self._flows)
 

@@ -43,6 +43,8 @@ class KeptFlow(Protocol):
     """Our address as the peer last saw it."""
     unanswered: int
     """Binding requests without an answer since the last answer."""
+    keepalives_answered: int
+    """Binding requests with an answer."""
 
     def send(self, data: bytes) -> None:
         """Send one datagram. Raises TransportError."""
@@ -146,6 +148,7 @@ class StunAgent:
             self.lines.line(log, logging.INFO, "keep-alive", "keep-alive refused: flow=%s", asked)
             self._failed(asked, "the answer to a keep-alive is an error, or not understood")
             return "keepalive_refused"
+        asked.keepalives_answered += 1
         before, asked.mapped = asked.mapped, found[1]
         if before not in (None, asked.mapped):
             text = 'address changed: flow=%s reason="the peer sees us at another address now"'

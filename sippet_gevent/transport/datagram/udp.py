@@ -20,7 +20,7 @@ from .bursts import fastest as read
 from .error_queue import ErrorQueue
 from .receive_report import ReceiveReport
 from .send_queue import Ancillary, SendQueue
-from .stun_agent import KeptFlow, StunAgent
+from .stun_agent import UNANSWERED, KeptFlow, StunAgent
 
 LINE_FEED = 10
 """A number, because `b"\n" in data` costs an exception that the interpreter raises and drops."""
@@ -61,7 +61,9 @@ class UDPFlow(Flow):
     """A peer's address and the socket for it. Answers leave by the socket at which their request
     arrived."""
 
-    __slots__ = ("_queue", "address", "asked", "mapped", "scope", "unanswered")
+    __slots__ = (
+        "_queue", "address", "asked", "keepalives_answered", "mapped", "scope", "unanswered",
+    )  # fmt: skip
 
     transport: UDP
     probes = True
@@ -77,6 +79,7 @@ class UDPFlow(Flow):
         """The transaction of our last Binding request."""
         self.mapped: Address | None = None
         """Our address as the peer has last reported it (RFC 5626 §4.4.2)."""
+        self.keepalives_answered = 0
         self.unanswered = 0
         """Our Binding requests without an answer since the last answer."""
 
@@ -101,6 +104,10 @@ class UDPFlow(Flow):
             queue.sendto(data, self.address)
         except (OSError, OverflowError) as error:
             queue.failed(data, self, error)
+
+    def keep(self, seconds: float) -> None:
+        if self.unanswered >= UNANSWERED:
+            self.unanswered = 0  # it had failed, and counts as a new flow (RFC 5626 §4.5)
 
     def probe(self) -> None:
         self.transport.stun_agent.probe(self)

@@ -42,7 +42,9 @@ class StreamFlow(Connection):
             return
         if self.dialled is None:
             self._deadline = None
-        self._pinged = False
+        if self._pinged:
+            self._pinged = False
+            self.keepalives_answered += 1
         messages = framer.feed(data)
         if len(messages) > MESSAGES:
             self._backlog = messages[: MESSAGES - 1 : -1]

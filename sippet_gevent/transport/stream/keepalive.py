@@ -25,16 +25,18 @@ a minute."""
 class KeptAlive(TimedChannel):
     """A channel that pings a silent peer, and answers the pings of the peer.
 
-    A subclass implements `ping()`, and clears `_pinged` when bytes come.
+    A subclass implements `ping()`. When bytes come, it clears `_pinged`, and counts that in
+    `keepalives_answered`.
     """
 
-    __slots__ = ("_pinged", "_ponged", "_probed")
+    __slots__ = ("_pinged", "_ponged", "_probed", "keepalives_answered")
 
     probes = True
 
     def __init__(self, transport: StreamTransport, raw: Socket) -> None:
         super().__init__(transport, raw)
         self._pinged = False
+        self.keepalives_answered = 0
         self._probed = 0.0  # when we sent the last ping
         self._ponged = 0  # pings answered since the last sweep
 

@@ -126,7 +126,9 @@ class WebSocketFlow(UpgradingConnection):
     def _feed_frames(self, frames: Frames, data: bytes) -> None:
         if self.dialled is None:
             self._deadline = None
-        self._pinged = False
+        if self._pinged:
+            self._pinged = False
+            self.keepalives_answered += 1
         self._ping, self._ends, self._is_header = None, False, True
         frames.receive_data(data)
         self._events = frames.events()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from gevent.event import Event
 
-from sippet_gevent import Request, Stack
+from sippet_gevent import Limits, Request, Stack, TransportError
 from sippet_gevent.core.registration import flow as module
+from sippet_gevent.transport.datagram import stun_agent, udp
 from tests.conditions import until
 from tests.transport.datagram.test_error_queue import forge
 from tests.transport.datagram.test_icmp import V4, extended_error
@@ -97,4 +98,28 @@ def test_udp_flow_that_an_icmp_error_ends_is_registered_by_once(monkeypatch, met
         assert client.stats()["icmp"] == {"matched": 1}
         silent.clear()
         gate.set()
+        registration.close()
+
+
+@pytest.mark.rfc("5626 4.5")
+def test_udp_flow_whose_keepalives_always_fail_is_tried_less_and_less_often(monkeypatch):
+    monkeypatch.setattr(module, "BASE", 0.01)
+    for place in (stun_agent, udp):
+        monkeypatch.setattr(place, "UNANSWERED", 1)
+    requests = []
+    with (
+        Stack("udp:127.0.0.1:0", core=registrar_of(requests), limits=Limits(keep=1)) as server,
+        Stack("udp:127.0.0.1:0", keep=True) as client,
+    ):
+        there = server.engine.transports[0]
+        take = there.stun_agent.take
+        monkeypatch.setattr(there.stun_agent, "take", lambda data, flow: True)  # silence
+        host = server.addresses[0].removeprefix("udp:")
+        registration = client.register(f"sip:100@{host}", registrar=f"sip:{host}")
+        flow = registration._flows[0]
+        until(lambda: flow._failures == 2 and flow.flow is not None)
+        monkeypatch.setattr(there.stun_agent, "take", take)
+        until(lambda: flow.flow is not None and flow.flow.keepalives_answered > flow._answers)
+        client.engine.flow_ended(flow.flow, TransportError("no answer to keep-alives"))
+        assert flow._failures == 1
         registration.close()

@@ -21,6 +21,7 @@ from sippet_gevent import (
 )
 from sippet_gevent.core.registration import flow as flow_module
 from sippet_gevent.core.registration.binding import seen_at
+from sippet_gevent.transport.memory import MemoryFlow
 from tests.core.auth.gate import Gate
 
 AOR = "sip:100@10.0.0.1"
@@ -801,6 +802,95 @@ def test_registration_by_datagrams_is_renewed_when_its_flow_has_failed(sip):
     assert len(script.requests) == count + 1
     assert registration.registered
     assert client.stats()["registrations"]["flows_ended"] == 1
+    closed(sip, registration)
+
+
+def failing(sip, client, registration, script):
+    """End the flow of a registration, and return how long the next REGISTER has waited."""
+    count, now = len(script.requests), sip.clock.now()
+    flow = registration._flows[0].flow
+    client.engine.flow_ended(flow, TransportError("no answer to keep-alives"))
+    while len(script.requests) == count:
+        sip.clock.advance(0.5)
+    return script.times[-1] - now
+
+
+class Keeping(Script):
+    """A registrar that asks for keep-alives."""
+
+    def accept(self, request):
+        response = super().accept(request)
+        response.headers["Via"] = response.headers["Via"].replace(";keep", ";keep=25")
+        return response
+
+
+@pytest.fixture
+def pings(monkeypatch):
+    """A network whose flows can ping."""
+    monkeypatch.setattr(MemoryFlow, "probes", True)
+
+
+@pytest.fixture
+def kept(sip, pings):
+    """A client with one flow of SIP Outbound, whose registrar asks for keep-alives."""
+    script = Keeping(expires=7200)
+    sip.stack(script, host="10.0.0.1")
+    client = sip.stack(host="10.0.0.50", keep=True)
+    registration = client.register(
+        "sip:100@carrier.example", instance=INSTANCE, outbound_proxies=("sip:10.0.0.1",)
+    )
+    sip.clock.advance(1)
+    assert registration.registered and len(client.keepalives) == 1
+    yield client, registration, script
+    closed(sip, registration)
+
+
+@pytest.mark.rfc("5626 4.5")
+@pytest.mark.parametrize("lasted", [10, 500])
+def test_flow_without_any_keepalive_answer_waits_twice_as_long_each_time(sip, kept, lasted):
+    for failures in (1, 2, 3, 4, 5, 6, 7):
+        sip.clock.advance(lasted)
+        longest = min(30 * 2**failures, 1800)
+        assert longest / 2 <= failing(sip, *kept) <= longest + 1
+
+
+@pytest.mark.rfc("5626 4.5")
+def test_one_keepalive_answer_ends_the_row_of_failures_of_a_flow(sip, kept, monkeypatch):
+    for _ in range(3):
+        sip.clock.advance(10)
+        failing(sip, *kept)
+    monkeypatch.setattr(MemoryFlow, "keepalives_answered", 1)
+    sip.clock.advance(130)
+    assert failing(sip, *kept) <= 1  # at once, because it was successful and steady
+    sip.clock.advance(130)
+    assert 30 <= failing(sip, *kept) <= 61
+
+
+@pytest.mark.rfc("5626 4.5")
+def test_refused_registers_count_with_the_failures_of_their_flow(sip, kept):
+    _, _, script = kept
+    sip.clock.advance(10)
+    failing(sip, *kept)
+    script.answers = [(503, {})]
+    sip.clock.advance(10)
+    failing(sip, *kept)
+    now, count = sip.clock.now(), len(script.requests)
+    while len(script.requests) == count:
+        sip.clock.advance(0.5)
+    assert 120 <= script.times[-1] - now <= 241  # the third failure
+
+
+def test_binding_without_outbound_is_refreshed_though_its_keepalives_fail(sip, pings):
+    script = Keeping(expires=100)
+    sip.stack(script, host="10.0.0.1")
+    client = sip.stack(host="10.0.0.50", keep=True)
+    registration = client.register(AOR)
+    sip.clock.advance(1)
+    for _ in range(8):
+        sip.clock.advance(40)
+        failing(sip, client, registration, script)
+        assert registration.registered
+    assert client.stats()["registrations"]["expired"] == 0
     closed(sip, registration)
 
 

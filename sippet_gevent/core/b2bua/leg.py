@@ -8,12 +8,11 @@
 | offers in a PRACK | an UPDATE with that offer | its answer |
 | sends INFO, MESSAGE, NOTIFY … | the same | the other's, whole |
 | sends REFER | by the policy | by the policy |
-| changes the session while the other side does | nothing | 491 (RFC 3261 §14.2) |
+| changes the session while the other side does | see pending.py | 491 (RFC 3261 §14.2) |
 """
 
 from __future__ import annotations
 
-import random
 from typing import Protocol
 
 from ...errors import Reject, TransactionStateError, TransactionTimeout
@@ -42,6 +41,7 @@ from .crossing import (
     reason_for,
     with_description,
 )
+from .pending import await_turn, later
 from .policy import CONTENT, FOLLOW, PASS, BridgePolicy, Kind
 from .undo import undone_if_refused
 
@@ -100,6 +100,8 @@ class Leg:
         """The INVITE to the target that the peer is being transferred to."""
         self.is_over = False
         """True once the end of the call was passed on."""
+        self.is_awaited = False
+        """True while a change of the session waits until it can be sent to the peer."""
         self._calls: list[InviteSession] = []
         self.refers = ReferNumbers()
         """The REFERs of the peer that were passed on."""
@@ -198,11 +200,12 @@ class Leg:
         if not offer:
             return self._ask_for_offer(request, tx, call, there)
         body, lines = self._described(request, self.bridge.offer_to(self, there, offer))
+        method = there.method_for(request.method)
+        await_turn(there, method)
         with undone_if_refused(there):
             response = there.ask(
-                request, there.method_for(request.method), body=body, lines=lines,
-                on_provisional=_ringing(tx),
-            )  # fmt: skip
+                request, method, body=body, lines=lines, on_provisional=_ringing(tx)
+            )
             if response.status in _NO_UPDATE and request.method == "UPDATE" and there._is_confirmed:
                 there.updates = False
                 response = there.ask(request, "INVITE", body=body, lines=lines)
@@ -235,6 +238,7 @@ class Leg:
         if call is not self.call or there.call is None or call.is_caller:
             raise Reject(488)  # no offer was asked for
         description = self.bridge.offer_to(self, there, offers.offer)
+        await_turn(there, "UPDATE")
         with undone_if_refused(there):
             response = there.ask(call.sent_invite, "UPDATE", body=description, lines=[])
             found = description_of(response)
@@ -249,8 +253,8 @@ class Leg:
     ) -> int | Response | None:
         """Serve a re-INVITE without an offer. The other side makes one, and its ACK has our peer's
         answer."""
-        lines = self._crossing(request)
-        response = there.ask(request, lines=lines, on_provisional=_ringing(tx))
+        await_turn(there, "INVITE")
+        response = there.ask(request, lines=self._crossing(request), on_provisional=_ringing(tx))
         if not response.is_success:
             raise self.refusal(response)
         try:
@@ -338,7 +342,7 @@ class Leg:
         """
         if method == "UPDATE" and self.updates is False:
             if not self._is_confirmed:
-                raise _later()
+                raise later()
             return "INVITE"
         return method
 
@@ -408,7 +412,7 @@ class Leg:
         """Return the other side. Raises Reject if it cannot be asked now."""
         peer = self.peer
         if peer is None or peer.call is None:
-            raise _later()
+            raise later()
         if peer.call.end is not None:
             raise Reject(481)  # its end is being passed on
         return peer
@@ -434,10 +438,6 @@ class Leg:
 
     def __repr__(self) -> str:
         return f"<Leg {self.tag} {self.call!r}>"
-
-
-def _later() -> Reject:
-    return Reject(500, retry_after=random.randint(0, 10))
 
 
 def _ringing(tx: ServerTransaction) -> OnProvisional:

@@ -80,6 +80,7 @@ class EndingCall(Ruled, DescribedCall):
         """Note that we have refused a request of the peer, and end what that ends (RFC 5057
         §5.1)."""
         self.offers.lose(request)  # the session is as it was (§14.2)
+        self._inbox.wake()  # a request of ours may have waited for it (§14.1)
         if status in ENDING and request.mandatory.to_tag is not None:
             effect = effect_of_ours(request.method, status)
             if effect is not Effect.TRANSACTION:

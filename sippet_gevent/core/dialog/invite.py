@@ -342,6 +342,7 @@ class InviteSession(EndingCall):
         """Take the target of an UPDATE, ours or the peer's, that was accepted (RFC 3311 §5)."""
         if by_us:
             self.dialog.refresh_by(update)
+            self._inbox.wake()  # a request of ours may have waited for it (RFC 3311 §5.1)
         else:
             self.dialog.refresh_from(response)
         self._note_answer(update, response, by_us=by_us)

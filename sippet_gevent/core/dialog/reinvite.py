@@ -8,6 +8,7 @@ from ...errors import TransactionTimeout
 from ...message.message import Request, Response
 from ..client.transaction import ClientTransaction
 from ..element import Element
+from ..inbox import Inbox
 from .effects import Effect, effect_of
 from .negotiation import UPDATE_ACCEPTED
 from .offer_answer import OfferAnswer
@@ -18,6 +19,7 @@ class Reinviting(Protocol):
 
     stack: Element
     offers: OfferAnswer
+    _inbox: Inbox[None]
 
     def _provisional(self, response: Response) -> bool:
         """Take a provisional response; False hides it from the application."""
@@ -63,6 +65,8 @@ class Modification(ClientTransaction):
                     # timer B. Without an answer to its CANCEL, an INVITE counts as cancelled (§9.1)
                     self._within._unawaited(self.method, None)
         super()._deliver(event)
+        if response is None or response.status >= 200:
+            self._within._inbox.wake()  # another request may have waited for this one (§14.1)
 
     def ended(self) -> None:
         super().ended()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gevent
 import pytest
+from gevent.event import Event
 
-from sippet_gevent import TransportError, sdp
+from sippet_gevent import TransportError, bridge, sdp
 from sippet_gevent.core.dialog.negotiation import same_session
 
-from .phones import CALLEE, Phones, body, describe
+from ..wire import sent
+from .phones import BOB, CALLEE, CALLER, OURS, PHONE, Phones, Relay, body, describe
 
 
 @pytest.fixture
@@ -272,6 +275,217 @@ def test_changes_of_both_sides_at_the_same_time_get_491(phones):
     phones.callee.reply(got, 200, contact=f"<{phones.callee.uri}>", **body(ACCEPTED))
     assert phones.last.body == ACCEPTED
     phones.ask("ACK")
+
+
+# ---- a change that waits for another one, RFC 3261 §14.1
+
+HELD_BACK = describe(CALLEE, version=2, direction="sendonly")
+ACCEPTED_BACK = describe(version=2, direction="recvonly")
+
+
+def accept_back(phones, method="INVITE"):
+    """The caller accepts the hold of the callee, which gets that answer."""
+    got = phones.caller.last(method)
+    assert got.body == HELD_BACK
+    phones.caller.reply(got, 200, contact=f"<{phones.caller.uri}>", **body(ACCEPTED_BACK))
+    response = phones.callee.responses[-1]
+    assert (response.cseq.method, response.status, response.body) == (method, 200, ACCEPTED_BACK)
+    if method == "INVITE":
+        phones.ask_back("ACK")
+
+
+@pytest.mark.rfc("3261 14.1")
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+def test_hold_of_the_callee_waits_for_the_ack_of_the_caller(sip, method):
+    phones = Phones(sip)
+    phones.reply(200, describe(CALLEE))
+    phones.response = phones.last
+    phones.ask_back(method, HELD_BACK)
+    if method == "INVITE":  # an UPDATE may cross the 2xx, whose ACK has no answer
+        assert phones.caller.methods == []
+    phones.ack()
+    accept_back(phones, method)
+    phones.end()
+
+
+@pytest.mark.rfc("3261 14.1")
+def test_hold_of_the_callee_waits_for_the_ack_to_the_hold_of_the_caller(phones):
+    phones.ask("INVITE", HELD)
+    got = phones.callee.last("INVITE")
+    phones.callee.reply(got, 200, contact=f"<{phones.callee.uri}>", **body(ACCEPTED))
+    back = describe(CALLEE, version=3, direction="inactive")
+    phones.ask_back("INVITE", back)
+    phones.sip.advance(3)  # the ACK is lost, and the 200 comes again
+    assert phones.caller.methods == []
+    phones.ask("ACK")
+    assert phones.caller.last("INVITE").body == back
+    answer = describe(version=3, direction="inactive")
+    phones.caller.reply(
+        phones.caller.last("INVITE"), 200, contact=f"<{phones.caller.uri}>", **body(answer)
+    )
+    assert phones.callee.responses[-1].body == answer
+    phones.ask_back("ACK")
+
+
+@pytest.mark.rfc("3261 14.2")
+def test_hold_of_the_callee_gets_491_if_no_ack_of_the_caller_comes(phones):
+    phones.ask("INVITE", HELD)
+    got = phones.callee.last("INVITE")
+    phones.callee.reply(got, 200, contact=f"<{phones.callee.uri}>", **body(ACCEPTED))
+    phones.ask_back("INVITE", describe(CALLEE, version=3, direction="inactive"))
+    phones.sip.advance(8.1)
+    assert phones.callee.responses[-1].status == 491
+    phones.ask_back("ACK")
+    phones.ask("ACK")
+    assert phones.caller.methods == []
+
+
+@pytest.mark.rfc("3261 9.2")
+def test_hold_that_waits_for_its_turn_can_be_cancelled(sip):
+    phones = Phones(sip)
+    phones.reply(200, describe(CALLEE))
+    phones.response = phones.last
+    held = phones.ask_back("INVITE", HELD_BACK)
+    phones.callee.send(held.cancel())
+    assert sorted(phones.callee.statuses[-2:]) == [200, 487]
+    phones.ask_back("ACK")
+    phones.ack()
+    assert phones.caller.methods == []
+    phones.end()
+
+
+def test_hold_that_waits_for_its_turn_ends_with_the_call(sip):
+    phones = Phones(sip)
+    phones.reply(200, describe(CALLEE))
+    phones.response = phones.last
+    phones.ask_back("INVITE", HELD_BACK)
+    phones.ask("BYE")
+    assert phones.callee.methods == ["INVITE", "ACK", "BYE"]
+    assert phones.callee.statuses[-1] in (481, 487)
+    phones.ask_back("ACK")
+    phones.callee.reply(phones.callee.last("BYE"), 200)
+    assert phones.results
+
+
+@pytest.mark.rfc("3261 14.1", "4028 7.4")
+@pytest.mark.parametrize("allow", ["UPDATE", "INVITE"])
+def test_hold_of_the_caller_waits_for_the_session_refresh_of_the_callee(sip, allow):
+    phones = Phones(sip, invite={"supported": "timer", "session_expires": "600;refresher=uac"})
+    phones.answer(supported="timer", session_expires="600;refresher=uac", allow=allow)
+    sip.advance(301)
+    refresh = phones.callee.last(allow)
+    phones.ask("INVITE", HELD)
+    assert phones.callee.requests[-1].cseq == refresh.cseq
+    answer = {} if allow == "UPDATE" else body(describe(CALLEE))
+    phones.callee.reply(
+        refresh, 200, session_expires="600;refresher=uac", require="timer",
+        contact=f"<{phones.callee.uri}>", **answer,
+    )  # fmt: skip
+    got = phones.callee.last("INVITE")
+    assert got.body.count(b"a=sendonly") == 1
+    phones.callee.reply(
+        got, 200, contact=f"<{phones.callee.uri}>", session_expires="600;refresher=uac",
+        require="timer", **body(ACCEPTED),
+    )  # fmt: skip
+    assert (phones.last.status, phones.last.body) == (200, ACCEPTED)
+    phones.ask("ACK")
+    phones.end()
+
+
+class Slow(Relay):
+    """A media relay that answers when it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = Event()
+        self.gate.set()
+
+    def offer(self, call_id, from_tag, to_tag, description):
+        self.gate.wait()
+        return super().offer(call_id, from_tag, to_tag, description)
+
+    answer = offer
+
+
+@pytest.mark.rfc("3261 14.1", "3261 14.2")
+def test_changes_that_meet_at_a_slow_relay_refuse_one_side(sip):
+    relay = Slow()
+    phones = Phones(sip, media=relay)
+    phones.answer()
+    relay.gate.clear()
+    phones.ask("INVITE", HELD)
+    phones.ask_back("INVITE", HELD_BACK)
+    relay.gate.set()
+    sip.settle()
+    refused, other = (
+        (phones.caller, phones.callee)
+        if phones.caller.statuses[-1] == 491
+        else (phones.callee, phones.caller)
+    )
+    assert refused.statuses[-1] == 491 and other.statuses[-1] != 491
+    got = refused.last("INVITE")
+    assert b"a=sendonly" in got.body
+    answer = ACCEPTED if refused is phones.callee else ACCEPTED_BACK
+    refused.reply(got, 200, contact=f"<{refused.uri}>", **body(answer))
+    assert (other.responses[-1].status, other.responses[-1].body) == (200, answer)
+    phones.ask("ACK")
+    phones.ask_back("ACK")
+    phones.end()
+
+
+@pytest.mark.rfc("3261 14.1")
+def test_change_waits_until_a_slow_relay_has_the_answer_to_another_one(sip):
+    relay = Slow()
+    phones = Phones(sip, media=relay)
+    phones.answer()
+    phones.ask("INVITE", HELD)
+    relay.gate.clear()
+    got = phones.callee.last("INVITE")
+    phones.callee.reply(got, 200, contact=f"<{phones.callee.uri}>", **body(ACCEPTED))
+    back = describe(CALLEE, version=3, direction="inactive")
+    phones.ask_back("INVITE", back)
+    relay.gate.set()
+    sip.settle()
+    assert (phones.last.status, phones.last.body) == (200, ACCEPTED)
+    assert phones.caller.methods == []
+    phones.ask("ACK")
+    assert phones.caller.last("INVITE").body == back
+    answer = describe(version=3, direction="inactive")
+    phones.caller.reply(
+        phones.caller.last("INVITE"), 200, contact=f"<{phones.caller.uri}>", **body(answer)
+    )
+    assert phones.callee.responses[-1].body == answer
+    phones.ask_back("ACK")
+    phones.end()
+
+
+@pytest.mark.rfc("3261 14.1", "3261 14.2")
+def test_both_sides_that_hold_at_the_same_time_succeed_after_the_491(sip):
+    ours = sip.stack(host=OURS)
+    ours.on("INVITE")(lambda request, tx: bridge(request, tx, BOB) and None)
+    calls = []
+
+    def answering(request, tx):
+        with tx.accept(media=[PHONE]) as call:
+            calls.append(call)
+            call.wait()
+
+    alice, bob = sip.stack(host=CALLER), sip.stack(answering, host=CALLEE)
+    caller = sip.run(alice.invite, f"sip:bob@{OURS}", media=[PHONE])
+    callee = calls[0]
+    sip.lossy(delay=0.05)
+    sip.advance(1)
+    holds = [gevent.spawn(call.hold) for call in (caller, callee)]
+    sip.advance(10)
+    for hold in holds:
+        hold.get(timeout=0)
+    assert "491" in sent(sip)
+    assert caller.is_held and callee.is_held
+    assert callee.local_sdp.media[0].direction == "inactive"  # it has answered the later one
+    sip.run(caller.hangup)
+    sip.advance(40)
+    assert callee.end.by == "peer"
+    assert not bob.engine.counters.core_errors
 
 
 @pytest.mark.rfc("3311 4")

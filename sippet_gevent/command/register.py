@@ -21,7 +21,7 @@ from .interrupts import Interrupted, impatient, interruptible
 from .password import asked, can_ask, credentials_of
 from .peer import option_uri, outbound_proxy, peer_stack, peer_uri
 from .status_lines import StatusLines
-from .terminal import Mistake, tell
+from .terminal import Mistake, tell, visible
 from .trace import log_to_stderr, show_messages
 
 NOT_REGISTERED, LOST, INTERRUPTED = 1, 3, 130
@@ -77,8 +77,9 @@ def register(options: Options) -> int:
         credentials = credentials_of(options, aor.user)
         proxy = outbound_proxy(options)
         registrar = option_uri("--registrar", options.registrar, "register at")
+        contact = None
         if options.contact is not None:
-            given_address("--contact", options.contact)
+            contact = given_address("--contact", options.contact).uri
         stack = peer_stack(options, proxy or aor)
         if options.verbose:
             show_messages(stack)
@@ -86,6 +87,13 @@ def register(options: Options) -> int:
     except SIPError as error:
         return tell(error)
     lines = StatusLines(sys.stdout, live=not options.verbose)
+    if contact is not None and not contact.is_sip:
+        number = f", for a number sip:{visible(contact.user)}@HOST" if contact.user else ""
+        lines.tell(
+            f"--contact {visible(str(contact))} is no SIP URI: most proxies cannot call it, "
+            f"write sip:USER@HOST{number}",
+            "bad",
+        )
     with stack:
         try:
             try:

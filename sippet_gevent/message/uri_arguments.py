@@ -120,6 +120,19 @@ def given_sip_uri(name: str, value: URI | str) -> URI:
     return uri
 
 
+def given_aor(name: str, value: URI | str) -> URI:
+    """Return an address-of-record that was given for an argument of this name (RFC 3261 §10.2).
+
+    Raises:
+        InvalidValue: It is no sip or sips URI, or has no user.
+    """
+    uri = given_sip_uri(name, value)
+    if uri.user is None:
+        write = uri._replace(user="USER")
+        raise InvalidValue(f"{name} must have a user, got {excerpt(str(uri))}: write {write}")
+    return uri
+
+
 def given_user(name: str, value: str) -> str:
     """Return a user or a number that was given for an argument of this name. It becomes the user
     part of a URI (RFC 3261 §19.1.1), so a whole URI there would never match or reach anybody.

@@ -225,6 +225,27 @@ def test_mistake_in_an_option_is_the_only_line(sippet, option, value, problem):
     assert ended.stderr.startswith(f"sippet: {problem}") and ended.stderr.count("\n") == 1
 
 
+@pytest.mark.rfc("3261 10.2.1")
+@pytest.mark.parametrize(
+    ("contact", "write"),
+    [
+        ("tel:+493012345", "sip:USER@HOST, for a number sip:+493012345@HOST"),
+        ("<mailto:alice@office.example>", "sip:USER@HOST"),
+    ],
+)
+def test_contact_that_is_no_sip_uri_has_a_warning(office, sippet, tmp_path, contact, write):
+    ended = sippet(
+        "register", f"sip:alice@{office.uri.removeprefix('sip:')}", "--contact", contact,
+        "--password-file", tmp_path / "alice", "--duration", "0",
+    )  # fmt: skip
+    uri = contact.strip("<>")
+    assert (
+        f"--contact {uri} is no SIP URI: most proxies cannot call it, write {write}\n"
+        in ended.stdout
+    )
+    assert "registered" in ended.stdout  # it is allowed, as for a redirect
+
+
 def test_registrar_may_be_a_host(office, sippet):
     host = office.uri.removeprefix("sip:")
     ended = sippet("register", "sip:alice@office.example", "--registrar", host, "--duration", "0")

@@ -17,7 +17,7 @@ from ...message.address import NameAddr
 from ...message.fields.rfc3261 import MAX_DELTA_SECONDS
 from ...message.message import Request
 from ...message.uri import URI, normal_host
-from ...message.uri_arguments import given_address, given_sip_uri, given_uri
+from ...message.uri_arguments import given_address, given_aor, given_sip_uri, given_uri
 from ...observe.log_values import Plain
 from ...transaction.timers import Timers
 from ...transport.base import Address
@@ -126,7 +126,8 @@ class Account(AccountRequests):
             greenlet of its own.
 
     Raises:
-        InvalidValue: A URI, an address or a time is wrong.
+        InvalidValue: A URI, an address or a time is wrong, or `aor` is to be registered and has no
+            user.
         TypeError: A value has another type.
     """
 
@@ -159,7 +160,8 @@ class Account(AccountRequests):
         check_way(None, listener)
         if on_change is not None:
             arguments.takes(on_change, ("account",), "on_change")
-        self.aor = with_shared_host(given_sip_uri("aor", aor))
+        # a trunk that is known by its address may be a domain
+        self.aor = with_shared_host((given_aor if register else given_sip_uri)("aor", aor))
         """The address-of-record."""
         self.registrar = (
             registrar_of(self.aor)

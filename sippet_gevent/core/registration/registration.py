@@ -18,7 +18,7 @@ from ...message.address import NameAddr
 from ...message.fields.rfc3261 import MAX_DELTA_SECONDS
 from ...message.message import Request
 from ...message.uri import URI
-from ...message.uri_arguments import given_address, given_sip_uri
+from ...message.uri_arguments import given_address, given_aor, given_sip_uri
 from ...observe.log_values import Plain
 from ...transport.listener_choice import Wanted
 from ..auth.credentials import Given, Keyring, keyring
@@ -86,7 +86,7 @@ class Registration(AccountRequests):
         outbound_proxies: tuple[URI | str, ...] = (),
         public_contact: bool = False,
     ) -> None:
-        self.aor = with_shared_host(given_sip_uri("aor", aor))
+        self.aor = with_shared_host(given_aor("aor", aor))
         """The address-of-record."""
         self.credentials = credentials
         """The credentials of the account."""

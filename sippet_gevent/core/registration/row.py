@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from ...errors import InvalidValue, excerpt
-from ...message.uri_arguments import given_sip_uri
+from ...message.uri_arguments import given_aor
 from ..auth.credentials import Credentials
 
 _SECRET = ("user", "password", "ha1", "realm", "hosts")
@@ -104,8 +104,4 @@ def _several(value: Any) -> Any:
 
 
 def _user_of(aor: Any) -> str:
-    uri = given_sip_uri("aor", aor)
-    user = getattr(uri, "user", None)
-    if not user:
-        raise InvalidValue(f"account {excerpt(aor)} needs a user: write user=, too")
-    return str(user)
+    return str(given_aor("aor", aor).user)

@@ -76,6 +76,22 @@ def test_account_is_added_before_the_start_of_its_stack():
         assert account.is_up
 
 
+@pytest.mark.rfc("3261 10.2")
+@pytest.mark.parametrize(
+    ("aor", "write"),
+    [
+        ("sip:carrier.example", "sip:USER@carrier.example"),
+        ("sips:carrier.example:5071", "sips:USER@carrier.example:5071"),
+        (URI("sip", None, "[2001:db8::1]"), r"sip:USER@\[2001:db8::1\]"),
+    ],
+)
+def test_account_without_a_user_cannot_be_registered(sip, aor, write):
+    for make in (Account, sip.stack().register):
+        with pytest.raises(InvalidValue, match=f"aor must have a user, got .*: write {write}$"):
+            make(aor)
+    assert Account(aor, register=False).aor.user is None
+
+
 def test_account_can_be_added_again_after_its_end(sip):
     sip.stack(Script(), host="10.0.0.1")
     account = Account(AOR)
@@ -461,7 +477,7 @@ def test_accounts_are_loaded_from_rows_of_a_database(sip):
     [
         ({"aor": AOR, "pasword": "x"}, "unknown key 'pasword'"),
         ({"password": "x"}, "must have the key aor"),
-        ({"aor": "sip:10.0.0.1", "password": "x"}, "needs a user"),
+        ({"aor": "sip:10.0.0.1", "password": "x"}, "must have a user"),
         ({"aor": AOR, "user": "100"}, "without a password"),
         ({"aor": AOR, "expires": 0}, "expires"),
         ({"aor": "tel:123"}, "sip or sips URI"),

@@ -18,6 +18,7 @@ from sippet_gevent.core.auth.credentials import Credentials
 from sippet_gevent.core.auth.server import Authenticator
 from sippet_gevent.testing import SERVER
 from sippet_gevent.transport.listener import Advertised
+from sippet_gevent.transport.memory import MemoryTransport
 
 from ..wire import Peer, sent
 
@@ -269,6 +270,66 @@ def test_balancer_at_an_advertised_address_proves_nothing_by_the_branch_it_has_s
     asking.kill()
     assert balancer.statuses == [407]
     assert server.phone.requests[1:] == []
+
+
+class NAT:
+    """The public address of the server, from which a NAT leads everything to it."""
+
+    address = ("10.0.0.200", 5070)
+
+    def __init__(self, server, change=lambda data: data):
+        (transport,) = server.stack.engine.transports
+        transport.listener = transport.listener._replace(advertise=Advertised(*self.address))
+        self.seen = []
+        self._change = change
+        self._transport = MemoryTransport(server.sip.network)
+        self._transport.start(self.address, self.receive)
+
+    def receive(self, data, flow):
+        self.seen.append(data)
+        self.send(self._change(data))
+
+    def send(self, data):
+        self._transport.connect((SERVER, 5060)).send(data)
+
+
+@pytest.mark.rfc("3261 22.3")
+def test_request_to_our_public_address_is_asked_once_though_the_nat_is_its_source(sip, server):
+    nat = NAT(server)
+    server.register("101", f"sip:102@{nat.address[0]}:{nat.address[1]}")
+    assert server.ask("100", "MESSAGE", f"sip:101@{DOMAIN}") == 200
+    assert server.challenges == 1
+    (message,) = server.phone.requests
+    assert message.headers.all(ASSERTED) == [f"<sip:100@{DOMAIN}>"]
+    assert len(nat.seen) == 2  # the request and its answer
+    nat.send(nat.seen[0].replace(b"branch=z9hG4bK", b"branch=z9hG4bKx", 1))
+    sip.settle()
+    assert len(server.phone.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data.replace(b"sip:102@10.0.0.200", b"sip:103@10.0.0.200", 1),
+        lambda data: data.replace(b"MESSAGE", b"OPTIONS"),
+        lambda data: data.replace(b"From: <sip:100@", b"From: <sip:101@", 1),
+        lambda data: data.replace(b"\r\n\r\n", b"\r\nSubject: forged\r\n\r\n", 1),
+        lambda data: data.replace(b"Content-Length: 5", b"Content-Length: 4").replace(b"hello", b"hell"),
+        lambda data: data.replace(b"Via: ", b"Via: SIP/2.0/UDP 10.0.0.9;branch=z9hG4bKq\r\nVia: ", 2),
+    ],
+    ids=["Request-URI", "method", "From", "header field", "body", "Via"],
+)  # fmt: skip
+def test_request_that_was_changed_at_our_public_address_is_asked_for_a_password(
+    sip, server, change
+):
+    nat = NAT(server, lambda data: change(data) if data[:7] == b"MESSAGE" else data)
+    server.register("101", f"sip:102@{nat.address[0]}:{nat.address[1]}")
+    asking = gevent.spawn(server.request, "100", "MESSAGE", f"sip:101@{DOMAIN}", body=b"hello")
+    for _ in range(5):
+        sip.settle()
+    asking.kill()
+    assert server.phone.requests == []
+    assert change(nat.seen[0]) != nat.seen[0]
 
 
 @pytest.mark.parametrize(("user", "status"), [(None, 407), ("100", 404)])

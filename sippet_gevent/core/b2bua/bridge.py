@@ -195,7 +195,7 @@ class Inbound(Connection):
         self.callee: Leg = self.add_leg()
         self.connect(self.caller, self.callee)
         self.caller.note_allowed(request)
-        tx.terms = self.caller.terms
+        tx.terms, self.caller.served = self.caller.terms, tx
         if tx.call is not None:  # of an earlier bridge that was refused
             self.caller.begins(tx.call)  # type: ignore[arg-type]  # each call is one
 

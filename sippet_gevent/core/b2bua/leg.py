@@ -1,4 +1,5 @@
-"""Leg: one side of a bridge, and what it passes on to the other side, RFC 7092.
+"""Leg: one side of a bridge, and what it passes on to the other side, RFC 7092. It is longer than
+other files, because the requests of both directions meet here.
 
 | the peer of a leg | the other leg | answer |
 |---|---|---|
@@ -94,6 +95,8 @@ class Leg:
         """True if the peer knows UPDATE; None if that is unknown."""
         self.bye: Request | None = None
         """The BYE of the peer."""
+        self.served: ServerTransaction | None = None
+        """The INVITE by which the peer has called; None if the peer was called."""
         self.is_leaving = False
         """True while a transfer of the peer is carried out. Its BYE ends only this leg then."""
         self.inviting: ClientTransaction | None = None

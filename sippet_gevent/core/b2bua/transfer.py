@@ -3,6 +3,12 @@
 The other side of the leg is connected to the target. The first call goes on while the target rings,
 and if the transfer fails. After a success the peer that has asked usually hangs up. If it does not,
 the bridge does so after 64*T1.
+
+The target may be a user of this very server, which asks the INVITE of the bridge for a password
+that nobody has. Without a bridge, the other side would call the target by its own password (RFC
+3515 §2.4.2), and the peer that has asked could call it, too. So that INVITE counts as one of the
+user among both that has proved its password when it called; see proxy/spirals.py. A caller that
+needed no password, such as a carrier, may not call by it whom it likes.
 """
 
 from __future__ import annotations
@@ -150,7 +156,7 @@ class Transfer:
             sent = bridge.stack.sender.send(invite)
             assert isinstance(sent, ClientTransaction)  # no user was given
             out = sent
-            out.terms = target.terms
+            out.terms, out.served = target.terms, self._served()
             other.inviting = out
             if not other.is_open:  # its end has come before, and found nothing to cancel
                 out.cancel()
@@ -177,6 +183,12 @@ class Transfer:
             target.let_go()
             bridge.wake()
             raise
+
+    def _served(self) -> ServerTransaction | None:
+        """Return the INVITE of a user that has proved its password: of the peer that has asked, or
+        of the other side."""
+        calls = (self.leg.served, self.other.served)
+        return next((tx for tx in calls if tx is not None and tx.user is not None), None)
 
     def _join(self, kept: Leg) -> None:
         """Connect the other side with that of another bridge, and end the two legs between them."""

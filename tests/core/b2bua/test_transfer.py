@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from sippet_gevent import BridgePolicy, Limits, TransportError, bridge
+from sippet_gevent import (
+    Authenticator,
+    BridgePolicy,
+    Credentials,
+    Limits,
+    Reject,
+    TransportError,
+    bridge,
+)
 from sippet_gevent.core.b2bua.crossing import renumbered
 from sippet_gevent.core.dialog.negotiation import same_session
 from sippet_gevent.core.dialog.state import DialogState
 
-from ..wire import Peer
-from .phones import BOB, CALLEE, OURS, TARGET, Phones, Relay, body, describe
+from ..wire import Peer, sent
+from .phones import BOB, CALLEE, CALLER, OURS, PHONE, TARGET, Phones, Relay, body, describe
 
 CAROL = f"<sip:carol@{TARGET}>"
 
@@ -80,6 +88,69 @@ def test_refer_is_refused_by_policy(sip):
 
 
 # ---- carried out
+
+
+class Office:
+    """A bridge that asks callers for a password, with phones that answer. Alice has called Bob.
+
+    Args:
+        sip: The fixture.
+        exempt: The host of a carrier that needs no password.
+    """
+
+    def __init__(self, sip, exempt=None):
+        self.sip, self.users, self.calls = sip, [], []
+        gate = Authenticator(
+            realm="office", users={"alice": "a"}, owns=lambda user, uri: True,
+            exempt=lambda request, tx: tx.flow.remote[0] == exempt,
+        )  # fmt: skip
+
+        def core(request, tx):
+            self.users.append(tx.authenticate(gate))
+            place = CALLEE if request.uri.user == "bob" else TARGET
+            bridge(request, tx, f"sip:{place}", policy=BridgePolicy(refer="follow"))
+
+        def phone(request, tx):
+            with tx.accept(media=[PHONE]) as call:
+                self.calls.append(call)
+                call.wait()
+
+        self.server = sip.stack(core, OURS)
+        for host in (CALLEE, TARGET):
+            sip.stack(phone, host)
+        alice = sip.stack(host=CALLER)
+        mine = Credentials("alice", "a", hosts=(OURS,))
+        self.calls.append(sip.run(alice.invite, f"sip:bob@{OURS}", media=[PHONE], credentials=mine))
+        self.calls.reverse()  # alice, bob
+
+    def transfer(self, transferor):
+        """One of both transfers the other to Carol, and hangs up after a success."""
+        call = self.calls[transferor]
+        try:
+            self.sip.run(call.transfer, f"sip:carol@{OURS}")
+        finally:
+            for each in reversed(self.calls):
+                self.sip.run(each.hangup)
+            self.sip.advance(40)
+
+
+@pytest.mark.rfc("3261 22.3", "3515 2.4.2")
+@pytest.mark.parametrize("transferor", [0, 1], ids=["caller", "callee"])
+def test_transfer_to_a_user_of_this_server_needs_no_second_password(sip, transferor):
+    office = Office(sip)
+    office.transfer(transferor)
+    assert office.users == ["alice", "alice"]
+    assert sent(sip, OURS).count("401") == 1
+    assert not office.server.engine.counters.core_errors
+
+
+@pytest.mark.parametrize("transferor", [0, 1], ids=["caller", "callee"])
+def test_transfer_of_a_caller_without_a_password_calls_nobody_at_this_server(sip, transferor):
+    office = Office(sip, exempt=CALLER)
+    with pytest.raises(Reject) as refused:
+        office.transfer(transferor)
+    assert refused.value.status == 401
+    assert office.users == [None]
 
 
 @pytest.mark.rfc("5589 6.1")

@@ -352,6 +352,11 @@ class TransactionLayer:
         """Tell a client transaction that its request has not reached the flow's peer (§18.4,
         §17.1.4).
 
+        The error belongs to the request that it quotes. Other requests that wait for the same peer
+        would fail, too, if its port is closed. But their own copies meet their own errors, and
+        requests that are sent later may reach a phone that has started again. So each fails by what
+        quotes itself.
+
         Anybody can write an ICMP message. So this one must quote the branch of a transaction that
         waits, and have been sent where the transaction has sent its request. The tables say which
         states wait. An INVITE that rings does not (RFC 6026 figure 5), because it is not sent any
@@ -362,7 +367,9 @@ class TransactionLayer:
         If the error is a hard one, its flow has ended as well, for all bindings and registrations
         (RFC 5626 §7). One error is enough, because the branch proves that the message has come from
         the way to the peer, and the peer's host says that the port is closed. A phone that starts
-        again soon registers anew. Nobody would be helped by requests for it until then.
+        again soon registers anew. Nobody would be helped by requests for it until then. A late
+        error, about a copy that was sent before the latest REGISTER by the flow, ends the request
+        and not the flow.
 
         This may be called from within send(), between two effects. So the transaction is told from
         a callback of the loop.
@@ -386,7 +393,8 @@ class TransactionLayer:
 
     def _not_delivered(self, tx: ClientRecord, error: TransportError, ends_flow: bool) -> None:
         if _waits(tx):
-            if ends_flow:  # first, so that a REGISTER which fails by it is not repeated at once
+            if ends_flow and not tx.flow.is_kept_since(tx.sent_at):
+                # first, so that a REGISTER which fails by it is not repeated at once
                 self.flow_ended(tx.flow, error)
             self.drive(tx, tx.handle(TRANSPORT_ERROR, self._now(), error))
 

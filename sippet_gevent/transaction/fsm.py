@@ -29,7 +29,7 @@ from .machines import (
     Machine,
     do,
 )
-from .timers import Timer, Timers
+from .timers import A, E, Timer, Timers
 
 NEVER = float("inf")
 
@@ -282,6 +282,14 @@ class Transaction:
     def is_unanswered(self) -> bool:
         """True until its final response has been received, or sent."""
         return self.state in _UNANSWERED
+
+    @property
+    def sent_at(self) -> float:
+        """When a client has sent its request the last time; never if it does not repeat it."""
+        for due, timer, length in self._entries():
+            if timer is A or timer is E:
+                return due - length
+        return NEVER
 
     @property
     def running(self) -> dict[str, float]:

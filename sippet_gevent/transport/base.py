@@ -156,6 +156,11 @@ class Flow:
         this flow. Report its end by flow_ended() of the events. A flow of datagrams that has failed
         by its keep-alives counts them anew."""
 
+    def is_kept_since(self, time: float) -> bool:
+        """True if keep() was called after this time, by the clock of the stack, for a flow that may
+        have been dead before. A connection does not come to life again."""
+        return False
+
     @property
     def id(self) -> str:
         """A short text of lower-case letters and digits. `transport.find(id)` returns this flow

@@ -17,10 +17,13 @@ from sippet_gevent import (
     MemoryBindings,
     Registrar,
     RegistrarProxy,
+    Request,
     SQLiteBindings,
     Stack,
+    TransportError,
     forward,
 )
+from sippet_gevent.message.parser import parse
 from sippet_gevent.stores import ends, guarded
 from sippet_gevent.stores.breaker import MOST
 from sippet_gevent.testing.stores import FAILURES, FAULTS, Faulty
@@ -30,6 +33,8 @@ from sippet_gevent.testing.stores.samples import binding
 from ..conditions import until
 from ..conformance.test_flows import DOMAIN, SERVER, Office
 from ..core.wire import Peer
+from ..transport.datagram.test_error_queue import forge
+from ..transport.datagram.test_icmp import V4, extended_error
 
 AOR = f"sip:alice@{DOMAIN}"
 
@@ -771,6 +776,51 @@ def test_phone_that_registers_again_by_the_same_udp_port_is_called_again(real):
         phone.socket.close()
         called(stack)
         until(lambda: not len(location.store))
+
+
+@pytest.mark.rfc("5626 7", "3261 18.4")
+@pytest.mark.parametrize("copies", [1, 2])
+def test_late_icmp_error_ends_no_binding_that_was_registered_since(real, copies):
+    stack, location = real
+    transport = stack.engine.transports[0]
+    with PhonePort(stack) as phone:
+        phone.register()
+        (binding,) = location.lookup(URI.parse("sip:alice@127.0.0.1"))
+        flow = stack.names.live_flow(binding.flow)
+        tx = stack.send(Request("OPTIONS", binding.uri), next_hop=flow)
+        data = phone.socket.recv(65535)
+        phone.register()  # the phone has started again meanwhile
+        if copies == 2:
+            assert phone.socket.recv(65535) == data  # so this copy has failed after that
+        forge(transport, (extended_error(V4, 3, 3), data, phone.socket.getsockname()))
+        with gevent.Timeout(PATIENCE), pytest.raises(TransportError, match="Connection refused"):
+            tx.final()
+        if copies == 1:
+            gevent.sleep(0.05)
+        until(lambda: len(location.store) == (copies == 1))
+        assert transport.icmp == {"matched": 1}
+
+
+@pytest.mark.rfc("3261 18.4")
+def test_icmp_error_fails_the_request_that_it_quotes_alone(real):
+    stack, location = real
+    transport = stack.engine.transports[0]
+    with PhonePort(stack) as phone:
+        phone.register()
+        (binding,) = location.lookup(URI.parse("sip:alice@127.0.0.1"))
+        flow = stack.names.live_flow(binding.flow)
+        first, second = (
+            stack.send(Request("OPTIONS", binding.uri), next_hop=flow) for _ in range(2)
+        )
+        data = phone.socket.recv(65535)
+        forge(transport, (extended_error(V4, 3, 3), data, phone.socket.getsockname()))
+        with gevent.Timeout(PATIENCE), pytest.raises(TransportError, match="Connection refused"):
+            first.final()
+        until(lambda: not len(location.store))
+        assert second.is_pending
+        phone.socket.sendto(bytes(parse(phone.socket.recv(65535)).response(200)), transport.local)
+        with gevent.Timeout(PATIENCE):
+            assert second.final().status == 200
 
 
 @pytest.mark.rfc("5626 7")

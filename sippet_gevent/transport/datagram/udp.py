@@ -62,7 +62,8 @@ class UDPFlow(Flow):
     arrived."""
 
     __slots__ = (
-        "_queue", "address", "asked", "keepalives_answered", "mapped", "scope", "unanswered",
+        "_kept_at", "_queue", "address", "asked", "keepalives_answered", "mapped", "scope",
+        "unanswered",
     )  # fmt: skip
 
     transport: UDP
@@ -80,6 +81,7 @@ class UDPFlow(Flow):
         self.mapped: Address | None = None
         """Our address as the peer has last reported it (RFC 5626 §4.4.2)."""
         self.keepalives_answered = 0
+        self._kept_at = 0.0
         self.unanswered = 0
         """Our Binding requests without an answer since the last answer."""
 
@@ -106,8 +108,12 @@ class UDPFlow(Flow):
             queue.failed(data, self, error)
 
     def keep(self, seconds: float) -> None:
+        self._kept_at = time.monotonic()
         if self.unanswered >= UNANSWERED:
             self.unanswered = 0  # it had failed, and counts as a new flow (RFC 5626 §4.5)
+
+    def is_kept_since(self, time: float) -> bool:
+        return self._kept_at > time
 
     def probe(self) -> None:
         self.transport.stun_agent.probe(self)

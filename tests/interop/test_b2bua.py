@@ -51,6 +51,18 @@ def test_phone_holds_dials_and_hangs_up_through_the_b2bua(b2bua, sipp):
     assert "core_errors" not in stats
 
 
+@pytest.mark.rfc("3261 14.1")
+def test_hold_behind_the_ack_waits_for_the_late_ack_of_the_caller(b2bua, sipp):
+    port = free_port()
+    server = b2bua(port)
+    callee = sipp("callee_holds_at_once", port=port, calls=10)
+    caller = sipp("caller_acknowledges_late", "-s", "bob", "-r", 5, to=server.uri, calls=10)
+    caller.wait_for_success(10)
+    callee.wait_for_success(10)
+    stats = server.wait_until_empty()
+    assert "core_errors" not in stats
+
+
 def test_caller_that_cancels_ends_the_ringing_of_the_callee(b2bua, sipp, tmp_path):
     port = free_port()
     server = b2bua(port)

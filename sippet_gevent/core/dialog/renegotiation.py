@@ -109,7 +109,7 @@ def _ask(
     for _ in range(WAITS):
         if call.end is not None or not call._collides(method, bool(body)):
             break
-        back_off(call)
+        _await_turn(call, method, has_offer=bool(body))
         body = describe()
     before = offers.accepted
     mine = offers.accepted = ACCEPTED if method == "INVITE" else UPDATE_ACCEPTED, accepted
@@ -121,10 +121,22 @@ def _ask(
         raise
 
 
+def _await_turn(call: Changing, method: str, *, has_offer: bool) -> None:
+    """Wait until nothing is under way that a request would meet, for the time of a back-off at
+    most."""
+    call._inbox.wait(
+        lambda: call.end is not None or not call._collides(method, has_offer), _pause(call)
+    )
+
+
 def back_off(call: Changing) -> None:
     """Wait before a request that met one of the peer's is sent again, or until the call ends."""
+    call._inbox.wait(call.ended.is_set, _pause(call))
+
+
+def _pause(call: Changing) -> float:
     least, most = OWNER if call.is_caller else OTHER
-    call._inbox.wait(call.ended.is_set, random.randint(least, most) / 100)
+    return random.randint(least, most) / 100
 
 
 def change_hold(call: Changing, *, held: bool, timeout: float | None) -> None:

@@ -693,6 +693,31 @@ def test_hold_during_the_peer_s_reinvite_waits(sip):
     taken.call.hangup()
 
 
+@pytest.mark.rfc("3261 14.1")
+@pytest.mark.parametrize("status", [200, 488])
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+def test_hold_is_sent_as_soon_as_the_change_of_the_peer_is_over(sip, method, status):
+    placed = Placed(sip)
+
+    def change(request, tx):
+        tx.wait(1)
+        return status if status > 299 else placed.call.offers.response_to(request)
+
+    placed.call.on_reinvite = change
+    placed.call.handlers = {"UPDATE": change}
+    placed.ask(method, **body(placed.mine))
+    holding = start(sip, placed.call.hold)
+    count = placed.peer.methods.count("INVITE")
+    sip.advance(1.1)
+    if (method, status) == ("INVITE", 200):
+        placed.ask("ACK", number=placed.number)
+    assert placed.peer.methods.count("INVITE") == count + 1
+    placed.take_offer()
+    holding.get()
+    placed.call.hangup()
+    sip.advance(40)
+
+
 @pytest.mark.rfc("3261 14.1", "3261 14.2")
 def test_hold_that_got_491_waits_for_a_reinvite_of_the_peer(sip):
     """It raised TransactionStateError, because the peer was faster."""

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from .core.dialog.referral import Referral
     from .core.dialog.subscription import Subscription
     from .core.forwarding import CoreResult
-    from .core.identity import TrustDomain
     from .core.middleware import Middleware, Send
     from .core.numbers import COUNTRIES, Country, hide_caller, normalise
     from .core.proxy.context import ResponseContext
@@ -59,6 +58,7 @@ if TYPE_CHECKING:
     from .core.server import ServerTransaction
     from .core.statistics import Statistics
     from .core.trunks import Trunk, Trunks
+    from .core.trust_domain import TrustDomain
     from .core.user_agent import UserAgent
     from .engine.filters import Filter
     from .errors import (
@@ -268,7 +268,7 @@ _MODULES = {
     "Account": ".core.registration.account",
     "Accounts": ".core.registration.accounts",
     "Registration": ".core.registration.registration",
-    "TrustDomain": ".core.identity",
+    "TrustDomain": ".core.trust_domain",
     "Middleware": ".core.middleware",
     "Send": ".core.middleware",
     "COUNTRIES": ".core.numbers",

@@ -37,7 +37,7 @@ from .core.option_tags import check_supported
 from .core.registration.accounts import Accounts
 from .core.registration.registrations import Registrations
 from .core.routing.keepalive import KeepAlives
-from .core.routing.local import Names
+from .core.routing.own_names import Names
 from .core.routing.rerouted_responses import ReroutedResponses
 from .core.statistics import Statistics, statistics, unfinished
 from .core.user_agent_client import UserAgentClient

@@ -10,8 +10,8 @@ from ..core.auth.authenticated import Authenticated
 from ..core.auth.bans import Ban, Bans
 from ..core.auth.server import Exempt
 from ..core.core import Core, CoreFunction, check_core
-from ..core.identity import TrustDomain
 from ..core.registrar_proxy import RegistrarProxy
+from ..core.trust_domain import TrustDomain
 from ..engine.filters import LOOPBACK, SCANNERS, Filter
 from ..errors import InvalidValue, SIPError, excerpt
 from ..observe.log_values import Plain, Quoted

@@ -16,7 +16,7 @@ from typing import TypeVar, cast
 
 import gevent
 
-from ..core.routing.local import Names
+from ..core.routing.own_names import Names
 from ..engine.filters import Filter
 from ..errors import SIPError
 from ..observe.log_values import Plain, Quoted

@@ -44,7 +44,7 @@ from .client.targets import AllowTarget, GreyList, NextHop, RouteWriter, Ways
 from .dialog.call import Call, MayReplace
 from .dialog.dialog import Dialog, DialogID
 from .dialog.terms import Terms
-from .routing.local import Names
+from .routing.own_names import Names
 
 Sent = TypeVar("Sent")
 

@@ -1,4 +1,4 @@
-"""Users of the engine, RFC 3261 §5: what uses a transaction, and the core layer above the engine.
+"""Transaction users, RFC 3261 §5: what a transaction calls, and the core layer above the engine.
 
 The engine knows the objects above it by these protocols alone. A `ClientRecord` or `ServerRecord`
 is a transaction as the tables of the engine hold it, with its user and its flow.

@@ -12,7 +12,7 @@ from ..message.uri import URI, check_uri
 from ..observe.log_values import Plain
 from .base import BindingEvent, BindingStore, Change, Watch, Watchers
 from .bindings import Binding, Bindings, FlowName, aor, instance_of, with_others
-from .ends import Ends, Owner
+from .ended_bindings import EndedBindings, Owner
 from .guarded import GuardedStore
 from .late_events import PatientWatch
 from .memory import MemoryBindings
@@ -93,7 +93,7 @@ class Location:
             if getattr(store, "blocks", True)
             else None
         )
-        self._ends = Ends(self, self._guarded)
+        self._ends = EndedBindings(self, self._guarded)
         self.registration_log: Watch | None = None
         """What logs the events, if a Registrar has found that somebody reads them."""
         self._unreachable: set[str] = set()

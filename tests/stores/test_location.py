@@ -24,7 +24,7 @@ from sippet_gevent import (
     forward,
 )
 from sippet_gevent.message.parser import parse
-from sippet_gevent.stores import ends, guarded
+from sippet_gevent.stores import ended_bindings, guarded
 from sippet_gevent.stores.breaker import MOST
 from sippet_gevent.testing.stores import FAILURES, FAULTS, Faulty
 from sippet_gevent.testing.stores.calls import PATIENCE
@@ -424,7 +424,7 @@ def test_store_whose_clock_is_an_hour_off_keeps_bindings_as_long_as_asked(sip, s
     assert len(during(sip, 0.1, lambda: slow.location.get(AOR))[0]) == 1
     sip.advance(10)
     assert during(sip, 0.1, lambda: slow.location.get(AOR)) == [()]
-    sip.advance(ends.END_SECONDS + 1)
+    sip.advance(ended_bindings.END_SECONDS + 1)
     assert len(slow.memory) == 0
 
 
@@ -432,7 +432,7 @@ def test_store_whose_clock_is_an_hour_off_keeps_bindings_as_long_as_asked(sip, s
 
 
 def test_bindings_that_expire_are_removed_from_a_slow_store_in_batches(sip, monkeypatch):
-    monkeypatch.setattr(ends, "ENDS_AT_ONCE", 10)
+    monkeypatch.setattr(ended_bindings, "ENDS_AT_ONCE", 10)
     slow = Slow(sip)
     told = []
     slow.location.watch(told.append)
@@ -440,7 +440,7 @@ def test_bindings_that_expire_are_removed_from_a_slow_store_in_batches(sip, monk
         slow.send(f"<sip:{n}@198.51.100.7>", user=str(n), expires=60)
     sip.advance(1)
     assert len(slow.memory) == 35
-    sip.advance(60 + ends.END_SECONDS)
+    sip.advance(60 + ended_bindings.END_SECONDS)
     assert len(slow.memory) == 0
     assert [event.kind for event in told] == ["added"] * 35 + ["expired"] * 35
 
@@ -452,14 +452,14 @@ def test_bindings_of_an_earlier_process_expire(sip):
     slow = Slow(sip)
     slow.location.store.store = memory
     slow.register(user="bob")
-    sip.advance(100 + ends.SWEEP_SECONDS)
+    sip.advance(100 + ended_bindings.SWEEP_SECONDS)
     assert memory.lookup(AOR) == ()
 
 
 @pytest.mark.rfc("5626 7")
 @pytest.mark.parametrize("latency", [None, 0.02])
 def test_connections_that_end_remove_what_only_they_led_to(sip, monkeypatch, latency):
-    monkeypatch.setattr(ends, "ENDS_AT_ONCE", 10)
+    monkeypatch.setattr(ended_bindings, "ENDS_AT_ONCE", 10)
     memory = MemoryBindings(sip.clock.wall)
     store = memory if latency is None else Faulty(memory, sleep=sip.clock.sleep)
     if latency:
@@ -484,7 +484,7 @@ def test_connections_that_end_remove_what_only_they_led_to(sip, monkeypatch, lat
         for _ in range(60):
             sip.advance(0.01)
             most[0] = max(most[0], store.waiting)
-        assert 0 < most[0] <= ends.ENDERS
+        assert 0 < most[0] <= ended_bindings.ENDERS
     assert len(memory) == 2 and memory.lookup(stays.aor) and memory.lookup(tcp.aor)
     assert {event.kind for event in told} == {"flow ended"} and len(told) == 30
     assert location._ends._by_flow.keys() == {memory.lookup(stays.aor)[0].flow}
@@ -506,7 +506,7 @@ def test_connection_that_ends_while_the_store_fails_is_removed_later(sip):
     assert len(memory) == 1
     assert during(sip, 0.1, lambda: office.stack.core.location.get(bob.aor)) == [()]
     store.fault = None
-    sip.advance(2 * ends.RETRY)
+    sip.advance(2 * ended_bindings.RETRY)
     assert len(memory) == 0
 
 
@@ -534,7 +534,7 @@ def test_stack_that_is_started_again_removes_what_only_its_connections_led_to(si
         sip.advance(0.01)
         most = max(most, getattr(store, "waiting", 0))
     assert len(memory) == 1 and memory.lookup(plain.aor)
-    assert most <= ends.ENDERS + 2  # and the REGISTER, and the search for what has ended
+    assert most <= ended_bindings.ENDERS + 2  # and the REGISTER, and the search for what has ended
 
 
 def test_phone_that_has_registered_again_keeps_its_new_connection(sip):
@@ -623,7 +623,7 @@ def test_watch_tells_of_each_change_until_it_is_closed(sip, latency):
     watch = slow.location.watch(lambda event: told.append((event.kind, event.aor)))
     for more in ({}, {}, {"expires": 0}, {"expires": 60}):
         slow.register(**more)
-    sip.advance(60 + 2 * ends.END_SECONDS)
+    sip.advance(60 + 2 * ended_bindings.END_SECONDS)
     assert told == [(kind, AOR) for kind in "added refreshed removed added expired".split()]
     watch.close()
     watch.close()
@@ -860,5 +860,5 @@ def test_udp_flow_that_ends_while_the_store_fails_is_left_out_and_removed_later(
         sip.advance(1)
     assert during(sip, 0.1, lambda: location.get(bob.aor)) == [()] and len(memory) == 1
     store.fault = None
-    sip.advance(2 * ends.RETRY)
+    sip.advance(2 * ended_bindings.RETRY)
     assert len(memory) == 0 and not location._ends.dead

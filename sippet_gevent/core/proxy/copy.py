@@ -13,7 +13,7 @@ from ...message.uri_arguments import given_sip_uri, given_uri
 from ...stores.bindings import Binding
 from ...transport.base import Flow, Origin
 from ..client.targets import NextHop
-from ..routing.local import Names
+from ..routing.own_names import Names
 from ..routing.own_route import take_own_route
 from ..routing.routes import MAX_FORWARDS, as_request_uri, top_route
 from ..routing.sips import REQUIRED, retarget

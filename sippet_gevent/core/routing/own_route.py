@@ -9,8 +9,8 @@ from ...errors import FlowFailed, Reject
 from ...message.message import Request
 from ...message.uri import URI
 from ...transport.base import Flow, Origin
-from .local import Names
 from .outbound import can_be_dialled
+from .own_names import Names
 from .routes import top_route
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from sippet_gevent import Location, NameAddr, Registrar
 from sippet_gevent.message import address, uri
-from sippet_gevent.stores import ends
+from sippet_gevent.stores import ended_bindings
 from sippet_gevent.stores import memory as limits
 from sippet_gevent.stores.bindings import address_bytes, compact
 
@@ -118,7 +118,7 @@ def test_registration_expires_after_a_restart_of_its_stack(phone):
 
 
 def test_many_registrations_that_expire_together_take_several_turns(phone, monkeypatch):
-    monkeypatch.setattr(ends, "ENDS_AT_ONCE", 2)
+    monkeypatch.setattr(ended_bindings, "ENDS_AT_ONCE", 2)
     for n in range(5):
         phone.register(f"<sip:{n}@10.0.0.71>;expires=60", user=n)
     phone.sip.advance(60 + limits.END_SECONDS)

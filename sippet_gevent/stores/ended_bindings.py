@@ -1,5 +1,5 @@
-"""Ends: removes bindings of a Location that expire, or whose only flow has ended, RFC 3261 §10.3
-and RFC 5626 §7."""
+"""EndedBindings: removes bindings of a Location that expire, or whose only flow has ended, RFC 3261
+§10.3 and RFC 5626 §7."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Owner(Protocol):
 
 
 class Owned(Protocol):
-    """The parts of a Location that Ends needs."""
+    """The parts of a Location that EndedBindings needs."""
 
     stack: Owner | None
     store: BindingStore
@@ -104,7 +104,7 @@ class Owned(Protocol):
         """Return those of these bindings that have not ended."""
 
 
-class Ends:
+class EndedBindings:
     """The deadlines at which bindings of a Location end, and its bindings by connection.
 
     Args:
@@ -325,7 +325,7 @@ class _End:
 
     __slots__ = ("_ends", "_slot")
 
-    def __init__(self, ends: Ends, slot: int) -> None:
+    def __init__(self, ends: EndedBindings, slot: int) -> None:
         self._ends = ends
         self._slot = slot
 
@@ -338,7 +338,7 @@ class _CutOff:
 
     __slots__ = ("_ends",)
 
-    def __init__(self, ends: Ends) -> None:
+    def __init__(self, ends: EndedBindings) -> None:
         self._ends = ends
 
     def expire(self, now: float) -> None:

@@ -1,4 +1,4 @@
-"""TrustDomain: who calls, as a proxy at the edge of a trust domain asserts it, RFC 3325.
+"""TrustDomain: the identity of callers, asserted at the edge of a trust domain, RFC 3325.
 
 | request from | P-Asserted-Identity |
 |---|---|

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sippet_gevent import URI, InvalidValue, Request, parse
-from sippet_gevent.core.routing.local import Names
+from sippet_gevent.core.routing.own_names import Names
 from sippet_gevent.runtime.clock import VirtualClock
 from sippet_gevent.stores.bindings import FlowName
 from sippet_gevent.transport.listener import Advertised, Listener

@@ -104,8 +104,8 @@ class Limits:
     call or is overdue."""
     forwarding: int = 10_000
     """Forwarded INVITEs without final response at the same time, and as many forwarded requests of
-    other methods. A further one gets 503. Each holds some 19 KB with its greenlet. They are counted
-    apart because ringing phones must not use up `handlers`."""
+    other methods. A further one gets 503. Each holds some 7 KB, and a greenlet only if its core
+    waits. They are counted apart because ringing phones must not use up `handlers`."""
     calls: int = 100_000
     """Calls at the same time. A further INVITE that a core accepts gets 503. Each holds its dialog,
     some 4 KB, and the greenlet of its core, if that waits for the call."""
@@ -177,7 +177,7 @@ class Limits:
     A namespace alone means all its values. Anybody can write this field, so name the networks that
     may do so in `resource_priority_from`."""
     resource_priority_from: tuple[str, ...] = ()
-    """Networks whose Resource-Priority counts, such as that of a proxy that checks who claims it:
+    """Networks whose Resource-Priority counts, such as that of a proxy that checks the sender:
     `("192.0.2.0/24",)` (RFC 4412 §4.2, §11.2). In requests of others it counts for nothing. Without
     any network, that of all peers counts."""
     datagram: int = 1300

@@ -65,7 +65,19 @@ class Guard(Protocol):
 
 
 class ServerTransaction(Handler):
-    """A request that a core serves. All responses to it have one To tag, the request's."""
+    """A request that a core serves: the second argument of each core, `core(request, tx)`.
+
+        @stack.on("INVITE")
+        def office(request, tx):
+            tx.respond(180)
+            with tx.accept(media=[AUDIO]) as call:
+                call.wait(60)
+
+    `request` is the request, `stack` the stack that has received it, and `user` the name of the
+    user whose password was right. `call` is the call to which it belongs, or which its 2xx has
+    begun. `answered` is the status of its final response, 0 before. `cancelled` is True when the
+    caller has given up. All responses to a request have the same To tag (RFC 3261 §8.2.6.2).
+    """
 
     stack: UserAgent
     """The stack that has received the request."""

@@ -11,7 +11,12 @@ from .element import RequestSender
 
 
 class Statistics(Counts):
-    """Counters and gauges of one stack by name, as `stack.stats()` returns them."""
+    """Counters and gauges of one stack by name, as `stack.stats()` returns them.
+
+        stack.stats()["refused"]  # {"handlers": 3}: requests that got 503 at a limit
+
+    The page "Counters" of the documentation describes each one.
+    """
 
     server_transactions: int
     client_transactions: int

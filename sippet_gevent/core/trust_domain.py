@@ -52,13 +52,14 @@ _ASSERTED, _PREFERRED = "P-Asserted-Identity", "P-Preferred-Identity"
 
 
 class TrustDomain(Core):
-    """A core that asserts who calls, before another core runs, and hides it if the caller wants.
+    """A core that asserts the identity of callers before another core runs, and hides the identity
+    if the caller asks for that (RFC 3325, RFC 3323).
 
         users = {"100": "secret"}
         office = TrustDomain(RegistrarProxy(), trusted=("192.0.2.7", "carrier.example"))
         stack = Stack(core=Authenticated(office, realm="example.com", users=users))
 
-    It stands within Authenticated, because it needs `tx.user`.
+    Put it inside Authenticated, because it needs `tx.user`.
 
     Args:
         core: The core.

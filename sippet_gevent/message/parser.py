@@ -127,14 +127,17 @@ from .uri import parse_uri
 
 
 class ParserLimits(NamedTuple):
-    """The largest message that is read. A larger one is a ParseError: 513, or 400 for a line."""
+    """The largest message that is read. A larger one is a ParseError: 513, or 400 for a line.
+
+    Attributes:
+        message: Most bytes of a message. More does not fit into a datagram, and no call needs it.
+        headers: Most header lines. Real messages have under 50.
+        line: Most bytes in one header line with its folds. An Identity or a long Route fits.
+    """
 
     message: int = 65536
-    """Most bytes of a message. More does not fit into a datagram, and no call needs it."""
     headers: int = 256
-    """Most header lines. Real messages have under 50."""
     line: int = 8192
-    """Most bytes in one header line with its folds. An Identity or a long Route fits."""
 
 
 DEFAULT_LIMITS = ParserLimits()

@@ -28,19 +28,23 @@ log = logging.getLogger("sippet_gevent.transport")
 
 @dataclass(frozen=True)
 class Passage(Generic[F_co]):
-    """One message that a stack has received or sent."""
+    """One message that a stack has received or sent.
+
+    Attributes:
+        time: Seconds, by the clock of the stack.
+        direction: `"in"` for a received message, `"out"` for a sent one.
+        data: The whole message.
+        flow: The flow by which it has come or left. It has `local`, `remote` and `transport`.
+        transaction: Key of its transaction. None for a message that cannot be read, and for one
+            that is sent outside of transactions: the ACK to a 2xx, or an answer that the stack
+            gives by itself.
+    """
 
     time: float
-    """Seconds, by the clock of the stack."""
     direction: Direction
-    """`"in"` for a received message, `"out"` for a sent one."""
     data: bytes
-    """The whole message."""
     flow: F_co
-    """The flow by which it has come or left. It has `local`, `remote` and `transport`."""
     transaction: str | None
-    """Key of its transaction. None for a message that cannot be read, and for one that is sent
-    outside of transactions: the ACK to a 2xx, or an answer that the stack gives by itself."""
 
     @property
     def dialog(self) -> tuple[str, str | None, str | None] | None:
@@ -87,7 +91,10 @@ class Tap(Generic[F]):
 
 
 class Observation(Generic[F]):
-    """An observer that is told of messages until close(), or until the end of its `with` block."""
+    """An observer of messages, as `stack.tap(observer)` returns it.
+
+    close(), or the end of its `with` block, ends the calls.
+    """
 
     def __init__(self, observer: Observer[F], remove: Callable[[Observation[F]], None]) -> None:
         self.observer = observer

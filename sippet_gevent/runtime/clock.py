@@ -52,7 +52,7 @@ Fire = Callable[[float, Any], None]
 
 
 class Alarm(Protocol):
-    """A scheduled call."""
+    """A call that `clock.alarm(seconds, call)` has scheduled."""
 
     def close(self) -> None:
         """Prevent the call."""

@@ -37,7 +37,12 @@ _SECONDS = frozenset(("closed_seconds", "keep"))
 class StreamLimits:
     """Limits of each listening point for streams: `Limits(streams=StreamLimits(idle=600.0))`.
 
-    Times are in seconds. `Limits.parser` bounds header section and body here too.
+    Times are in seconds. `Limits.parser` bounds header section and body here too. The page "Limits"
+    of the reference describes each one, as does the source of this class.
+
+    Raises:
+        InvalidValue: A limit is out of range.
+        TypeError: A limit has another type.
     """
 
     connections: int = 10_000
@@ -94,7 +99,15 @@ usual one takes 1 KB."""
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of one stack: `Stack(..., limits=Limits(handlers=200))`."""
+    """The limits of one stack: `Stack(..., limits=Limits(handlers=200))`.
+
+    Beyond a limit, new requests get 503 with Retry-After, and `stack.stats()["refused"]` counts
+    them. The page "Limits" of the reference describes each one, as does the source of this class.
+
+    Raises:
+        InvalidValue: A limit is out of range.
+        TypeError: A limit has another type.
+    """
 
     parser: ParserLimits = field(default=DEFAULT_LIMITS)
     """How long one message and its parts may be."""

@@ -21,14 +21,16 @@ class BindingEvent(NamedTuple):
     """A change of one binding, as `watch()` tells it.
 
     Nothing may depend on events for correctness: an event of a process that dies is lost.
+
+    Attributes:
+        kind: `added`, `refreshed`, `removed`, `expired` or `flow ended`.
+        aor: The address-of-record.
+        binding: The binding as it is from now on, or as it was at its end.
     """
 
     kind: str
-    """`added`, `refreshed`, `removed`, `expired` or `flow ended`."""
     aor: str
-    """The address-of-record."""
     binding: Binding
-    """The binding as it is from now on, or as it was at its end."""
 
 
 class Watch(Protocol):

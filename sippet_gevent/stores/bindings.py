@@ -77,31 +77,35 @@ class Binding(NamedTuple):
     """One Contact of an address-of-record, RFC 3261 §10.3.
 
     A registrar makes them, `Location.lookup()` returns them, and `forward()` takes them as targets.
+
+    Attributes:
+        uri: The Contact URI.
+        expires_at: When the binding ends, in seconds since 1970, by the clock of its store.
+        call_id: Call-ID of the REGISTER, which orders registrations together with `cseq` (§10.3
+            step 7).
+        cseq: CSeq number of the REGISTER.
+        contact: The whole Contact value, with its parameters.
+        path: The Path of the REGISTER, the Route of requests to this Contact (RFC 3327 §5.3).
+        flow: The flow by which the user agent registered, if requests should use it (RFC 5626).
+        by_flow_only: True when no other way leads to the Contact; the binding then ends with its
+            flow.
+        others: Further flows of the same user agent, for use when this one fails (RFC 5626 §7).
+            Only targets have them; they are never stored.
+        listener: The name of the listener at which it was registered. Requests leave by it.
+        unknown: Fields that a later version has stored: name and packed value. They are kept.
     """
 
     uri: URI
-    """The Contact URI."""
     expires_at: float
-    """When the binding ends, in seconds since 1970, by the clock of its store."""
     call_id: str
-    """Call-ID of the REGISTER, which orders registrations together with `cseq` (§10.3 step 7)."""
     cseq: int
-    """CSeq number of the REGISTER."""
     contact: NameAddr
-    """The whole Contact value, with its parameters."""
     path: tuple[NameAddr, ...] = ()
-    """The Path of the REGISTER, the Route of requests to this Contact (RFC 3327 §5.3)."""
     flow: FlowName | None = None
-    """The flow by which the user agent registered, if requests should use it (RFC 5626)."""
     by_flow_only: bool = False
-    """True when no other way leads to the Contact; the binding then ends with its flow."""
     others: tuple[Binding, ...] = ()
-    """Further flows of the same user agent, for use when this one fails (RFC 5626 §7). Only targets
-    have them; they are never stored."""
     listener: str = ""
-    """The name of the listener at which it was registered. Requests leave by it."""
     unknown: tuple[tuple[str, bytes], ...] = ()
-    """Fields that a later version has stored: name and packed value. They are kept."""
 
     def is_of(self, contact: NameAddr, *, has_outbound: bool = True) -> bool:
         """True when a registration of this Contact replaces the binding (§10.3 step 7, RFC 5626

@@ -18,11 +18,13 @@ class Timers:
 
     `t1` estimates the round trip. `t2` is the longest interval of retransmissions. `t4` is how long
     a message may stay in the network. `a` to `m` are the timers of the RFC. One that is None has
-    the length that RFC 3261 derives from T1, T2 and T4.
+    the length that RFC 3261 derives from T1, T2 and T4. `trying` is the time until an INVITE gets
+    100. `core_invite` and `core_non_invite` are the times after which the stack answers in place of
+    a silent core.
 
     Raises:
-        TypeError: a length is not a number.
-        InvalidValue: a length is negative or longer than a year, or 0 for a timer that repeats.
+        TypeError: A length is not a number.
+        InvalidValue: A length is negative or longer than a year, or 0 for a timer that repeats.
     """
 
     t1: float = 0.5

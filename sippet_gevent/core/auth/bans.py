@@ -30,12 +30,17 @@ SOURCES = 20_000
 
 
 class Ban(NamedTuple):
-    """A source that is refused for a while."""
+    """A source that is refused for a while.
+
+    Attributes:
+        source: The address; for IPv6 its /64.
+        user: The user whose password was guessed. Empty if all requests of the source are refused.
+        failures: Wrong passwords that were counted.
+        seconds: How long the ban lasts.
+    """
 
     source: str
-    """The address; for IPv6 its /64."""
     user: str
-    """The user whose password was guessed. Empty if all requests of the source are refused."""
     failures: int
     seconds: float
 

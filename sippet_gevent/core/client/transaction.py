@@ -50,7 +50,7 @@ class ClientTransaction(Tries):
 
     Iterating ends with the final response. If the request fails, iterating raises
     TransactionTimeout or TransportError. An INVITE that is answered is acknowledged, and has its
-    `call` from then on.
+    `call` from then on. `provisional` and `final_response` are the last responses, None before.
 
     If a target fails and its name resolved to others, the request is sent to the next one (RFC 3263
     §4.3). If a server asks for credentials, it is sent again with them (§22). See retry.py for all

@@ -99,6 +99,10 @@ class Call(ABC):
         with tx.accept(body=answer) as call:
             call.wait(30)
 
+    `ended` is set when the call has ended, and `end` then says which side has ended it, and why.
+    `invite` is the INVITE that has begun it, `response` the 2xx that has answered it, and `dialog`
+    has the tags and the remote target.
+
     The call answers a BYE with 200. It answers the peer's re-INVITEs and UPDATEs:
 
     | the peer | answer |

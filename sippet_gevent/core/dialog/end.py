@@ -9,21 +9,21 @@ from ...message.message import Message
 
 
 class End(NamedTuple):
-    """How a usage has ended, such as `call.end`."""
+    """How a usage has ended, such as `call.end`.
+
+    Attributes:
+        by: The side that ended it: "us", "peer", or "stack" when the stack has stopped.
+        cause: What happened: "bye", "cancel", "refused", "timeout", "no ack", "replaced",
+            "expired", "answered elsewhere", "stopped" …
+        status: The status of the response that ended it; 0 if no response did.
+        reason: The value of the Reason header field (RFC 3326) or of the reason phrase, as it was
+            received or sent.
+    """
 
     by: str
-    """The side that ended it: "us", "peer", or "stack" when the stack has stopped."""
-
     cause: str
-    """What happened: "bye", "cancel", "refused", "timeout", "no ack", "replaced", "expired",
-    "answered elsewhere", "stopped" …"""
-
     status: int = 0
-    """The status of the response that ended it; 0 if no response did."""
-
     reason: str = ""
-    """The value of the Reason header field (RFC 3326) or of the reason phrase, as it was received
-    or sent."""
 
     def __str__(self) -> str:
         status = f" {self.status}" if self.status else ""
@@ -31,13 +31,15 @@ class End(NamedTuple):
 
 
 class Bridged(NamedTuple):
-    """How the two sides of a bridge have ended, as bridge() returns it."""
+    """How the two sides of a bridge have ended, as bridge() returns it.
+
+    Attributes:
+        caller: The end of the caller's call.
+        callee: The end of the callee's call. None if another bridge goes on with it.
+    """
 
     caller: End | None
-    """The end of the caller's call."""
-
     callee: End | None
-    """The end of the callee's call. None if another bridge goes on with it."""
 
 
 def reason_in(message: Message) -> str:

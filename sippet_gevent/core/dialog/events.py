@@ -87,6 +87,8 @@ class CallEvent:
     | identity | the peer has told another identity by a `request`; see `call.remote_identity` |
     | hold, resume | the peer has held or resumed the call; `call.remote_sdp` says how |
     | end | the call has ended, as `end` says; no event follows |
+
+    `seconds` is how long the key of a digit was pressed.
     """
 
     __slots__ = ("digit", "end", "is_passed", "kind", "request", "seconds", "status", "tx")

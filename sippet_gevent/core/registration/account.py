@@ -103,6 +103,10 @@ class Account(AccountRequests):
     itself registered like stack.register(). A trunk by IP address needs no REGISTER: write
     `register=False`.
 
+    `is_up` is True while calls can be made by it, and `error` says why it is not up. `refused` is
+    True if the registrar refuses the account. `registration` is its Registration, None without
+    REGISTER.
+
     Args:
         aor: The address-of-record.
         credentials: Credentials, a list of them, or a callable, as for Stack.request(). Those

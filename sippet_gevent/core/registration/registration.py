@@ -60,6 +60,11 @@ class Registration(AccountRequests):
     The stack refreshes it in time. After a failure it tries again, with growing pauses (RFC 5626
     §4.5) and not before the Retry-After of the registrar. It replaces a connection that ends, at
     once if that has lasted two minutes. Leaving the `with` block unregisters.
+
+    `registered` is True while the registrar has a binding, until `expires_at` by
+    `stack.clock.now()`. `refused` is True if it refuses the account, and `error` is the exception
+    of the latest REGISTER that failed. `contact`, `service_route`, `gruu` and `temp_gruu` are what
+    the registrar has granted.
     """
 
     __slots__ = (

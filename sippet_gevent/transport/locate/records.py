@@ -7,7 +7,16 @@ from typing import NamedTuple
 
 
 class NAPTR(NamedTuple):
-    """A NAPTR record (RFC 3403 §4.1)."""
+    """A NAPTR record (RFC 3403 §4.1).
+
+    Attributes:
+        order: Only records of the lowest order that this stack can use are followed.
+        preference: The lowest one of an order is tried first.
+        flags: "s" if SRV records follow, "a" if addresses do.
+        service: The protocol and transport, such as "SIP+D2U" (RFC 3263 §4.1).
+        regexp: A rule that rewrites the name. Records with such a rule are ignored.
+        replacement: The name to ask for next.
+    """
 
     order: int
     preference: int
@@ -18,7 +27,14 @@ class NAPTR(NamedTuple):
 
 
 class SRV(NamedTuple):
-    """An SRV record (RFC 2782). The target `"."` means that the domain lacks the service."""
+    """An SRV record (RFC 2782). The target `"."` means that the domain lacks the service.
+
+    Attributes:
+        priority: Records of the lowest priority are tried first.
+        weight: The share of requests among records of the same priority.
+        port: The port.
+        target: The name of the host.
+    """
 
     priority: int
     weight: int
@@ -31,7 +47,12 @@ Record = NAPTR | SRV | str
 
 
 class Question(NamedTuple):
-    """A question for DNS: a name, and "NAPTR", "SRV", "A" or "AAAA"."""
+    """A question for DNS: a name, and "NAPTR", "SRV", "A" or "AAAA".
+
+    Attributes:
+        name: The name to ask for.
+        kind: The type of record.
+    """
 
     name: str
     kind: str
@@ -41,7 +62,12 @@ class Question(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The answer to a question: records, or the reason why there are none."""
+    """The answer to a question: records, or the reason why there are none.
+
+    Attributes:
+        records: The records; empty if there are none.
+        problem: Why there are no records, as a text for logs.
+    """
 
     records: tuple[Record, ...] = ()
     problem: str = ""

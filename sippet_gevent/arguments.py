@@ -68,7 +68,8 @@ def number(
     # an int may be too large for isfinite()
     if (isinstance(value, float) and not math.isfinite(value)) or (above and value == least):
         raise _outside(argument, value, "a finite number", least, most, above=above)
-    return _within(argument, value, "a number", least, most, above=above)  # type: ignore[no-any-return]
+    checked: float = _within(argument, value, "a number", least, most, above=above)
+    return checked
 
 
 def duration(argument: str, value: Any, *, above: bool = False) -> float:

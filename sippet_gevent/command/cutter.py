@@ -30,7 +30,7 @@ _LENGTH = re.compile(
     rb"^(?:content-length|l)[ \t]*:[ \t]*(?:\r?\n[ \t]+)?([0-9]{1,10})[ \t]*\r?$",
     re.MULTILINE | re.IGNORECASE,
 ).findall
-_line_breaks: Callable[[bytearray], re.Match[bytes]] = re.compile(rb"[\r\n]*").match  # type: ignore[assignment]
+_line_breaks: Callable[[bytearray], re.Match[bytes]] = re.compile(rb"[\r\n]*").match  # type: ignore[assignment]  # it matches always
 
 
 class Piece(NamedTuple):

@@ -50,11 +50,11 @@ class Packet(NamedTuple):
     missing: int
 
 
-class _IPv4(dpkt.ip.IP):  # type: ignore[misc]
+class _IPv4(dpkt.ip.IP):  # type: ignore[misc]  # dpkt has no types
     _protosw: dict[int, Any] = {}  # noqa: RUF012 empty, so that dpkt leaves the payload as bytes
 
 
-class _IPv6(dpkt.ip6.IP6):  # type: ignore[misc]
+class _IPv6(dpkt.ip6.IP6):  # type: ignore[misc]  # dpkt has no types
     _protosw: dict[int, Any] = {}  # noqa: RUF012 empty, so that dpkt leaves the payload as bytes
 
 

@@ -43,7 +43,7 @@ def parse(options: Options) -> int:
         The exit code: 0 if all messages are in order, 1 if one is broken or a file has none, 2 if a
         file cannot be read.
     """
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # stdout of a terminal or a file
     printer = _Printer(options.json)
     code = 0
     try:
@@ -89,7 +89,7 @@ def _opened(name: str) -> Iterator[BufferedReader]:
             raise Mistake("is closed: write the name of a file")
         if sys.stdin.isatty():
             print("sippet: reading from the terminal, press Ctrl-D to end", file=sys.stderr)
-        yield sys.stdin.buffer  # type: ignore[misc]
+        yield sys.stdin.buffer  # type: ignore[misc]  # it is buffered
         return
     with open(name, "rb") as file:
         yield file

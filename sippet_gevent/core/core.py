@@ -28,7 +28,7 @@ class Core:
     An instance is a core like any function: `core(request, tx)`.
     """
 
-    stack: UserAgent = None  # type: ignore[assignment]
+    stack: UserAgent = None  # type: ignore[assignment]  # set before it serves
     """The stack that runs this core. None until a stack has taken it."""
 
     allowed: tuple[str, ...] = ("ACK", "BYE", "CANCEL", "INVITE", "OPTIONS")

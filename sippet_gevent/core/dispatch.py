@@ -65,7 +65,7 @@ class Dispatcher:
         """Use this core from now on. Raises TypeError for an object that cannot serve requests."""
         served: CoreFunction
         # check_core() refuses other classes
-        served = core() if isinstance(core, type) and issubclass(core, Core) else core  # type: ignore[assignment]
+        served = core() if isinstance(core, type) and issubclass(core, Core) else core  # type: ignore[assignment]  # as above
         check_core(served)
         self._attach(served)
         self._wrap(self.middleware.wrap(served), served)
@@ -180,7 +180,7 @@ class Dispatcher:
         if transaction.machine is INVITE_SERVER and "Expires" in request.headers.fields:
             tx._expire_invite()
         if first is not None:
-            serve(tx, Copied(first, self._wrapped))  # type: ignore[arg-type]
+            serve(tx, Copied(first, self._wrapped))  # type: ignore[arg-type]  # a user of ours
         else:
             # core_within() has returned a core, as the engine cannot know
             serve(tx, self._wrapped if core is None else core)  # type: ignore[arg-type]

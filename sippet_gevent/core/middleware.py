@@ -114,4 +114,4 @@ def _link(
     send: Callable[[Request, Callable[[Request], object]], object],
     following: Callable[[Request], Sent],
 ) -> Callable[[Request], Sent]:
-    return lambda request: send(request, following)  # type: ignore[return-value]
+    return lambda request: send(request, following)  # type: ignore[return-value]  # it returns what following() does

@@ -147,7 +147,7 @@ class ServerTransaction(Handler):
     ) -> None:
         self.stack = stack
         self.request = request
-        self.transaction = transaction  # type: ignore[assignment]
+        self.transaction = transaction  # type: ignore[assignment]  # None for an ACK
         if transaction is not None:
             transaction.user = self
 
@@ -578,7 +578,7 @@ class ServerTransaction(Handler):
             self.provisional = status
             if self.copies is not None:
                 self.copies.wake()
-            self.stack.engine.handle(self.transaction, SENT[1], response)  # type: ignore[arg-type]
+            self.stack.engine.handle(self.transaction, SENT[1], response)  # type: ignore[arg-type]  # only SENT[0] is None
         elif status < 300 and is_invite:
             self.stack.dialogs.answer(self, response)
         else:
@@ -657,7 +657,7 @@ class ServerTransaction(Handler):
             # RFC 4320 §4.2: a 408 comes too late anyway, unless it is for an INVITE
             late = status == 408 and request.method != "INVITE"
             event = SEND_NOTHING if late else SENT[status // 100]
-            self.stack.engine.handle(transaction, event, response)  # type: ignore[arg-type]
+            self.stack.engine.handle(transaction, event, response)  # type: ignore[arg-type]  # only SENT[0] is None
         except BaseException:
             self.answered = before
             raise

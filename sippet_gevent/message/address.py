@@ -236,7 +236,7 @@ def _known(text: str) -> NameAddr:
 parse_in_python = NameAddr.parse
 if c is not None:
     c.setup_name_addr(NameAddr, Parameters, EMPTY, ParseError, _known, NameAddr._parse)
-    NameAddr.parse = c.name_addr  # type: ignore[method-assign]
+    NameAddr.parse = c.name_addr  # type: ignore[method-assign]  # the twin in C
 
 
 _QVALUE = re.compile(r"0(?:\.[0-9]{0,9})?|1(?:\.0{0,9})?").fullmatch
@@ -271,5 +271,5 @@ class Contact(NameAddr):
     __slots__ = ()
 
     @classmethod
-    def parse(cls, text: str) -> NameAddr | Literal["*"]:  # type: ignore[override]
+    def parse(cls, text: str) -> NameAddr | Literal["*"]:  # type: ignore[override]  # a Contact may be *
         return STAR if text == STAR else NameAddr.parse(text)

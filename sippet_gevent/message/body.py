@@ -477,7 +477,7 @@ class Part:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Part) and self.headers == other.headers and self.body == other.body
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # mutable, so not hashable
 
     def __repr__(self) -> str:
         within = f", parts {len(self.parts)}" if self.is_multipart else ""

@@ -206,7 +206,7 @@ class Header(Generic[T]):
             getattr(type, "format", str) if not issubclass(type, str) else str
         )
         self.is_one = kind is ONE
-        self.missing: T = None if kind is ONE else ()  # type: ignore[assignment]
+        self.missing: T = None if kind is ONE else ()  # type: ignore[assignment]  # T is that of the kind
         self.written: Callable[[str], str] | None = getattr(type, "written", None)
         self.cut: Callable[[str], list[str]] = getattr(type, "cut", _cut)
         self.commas = kind is LIST or kind is EACH
@@ -298,7 +298,7 @@ class Header(Generic[T]):
                     values.append(parse(text))
             if len(values) > VALUES and self.commas:
                 raise ParseError(f"over {VALUES} values", status=513)
-            return tuple(values)  # type: ignore[return-value]
+            return tuple(values)  # type: ignore[return-value]  # T is a tuple here
         except ParseError as error:
             error.header = error.header or self.name
             # 414 is for the Request-URI (§21.4.15)

@@ -204,7 +204,7 @@ class HeaderLines:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, HeaderLines) and self.items() == other.items()
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # mutable, so not hashable
 
     def text(self) -> str:
         """Return all lines as they go on the wire."""

@@ -171,9 +171,9 @@ if c is not None:
 
 def mandatory_of(message: Any) -> Mandatory:
     """Return the mandatory parts of a message, which are found once. Raises ParseError."""
-    found = message.mandatory
+    found: Mandatory | None = message.mandatory
     if found is None:
         found = message.mandatory = read_mandatory(
             message.headers, is_response=hasattr(message, "status")
         )
-    return found  # type: ignore[no-any-return]
+    return found

@@ -171,7 +171,7 @@ class Message(HeaderFields):
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and bytes(self) == bytes(other)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # mutable, so not hashable
 
 
 class Request(Message):
@@ -202,7 +202,7 @@ class Request(Message):
         self.method = method
         self.headers = Headers()
         self.flow = None  # type: ignore[assignment]  # as the class says
-        self.mandatory = None  # type: ignore[assignment]
+        self.mandatory = None  # type: ignore[assignment]  # as the class says
         self._to_tag: str | None = None
         self.sent_via: str | None = None
         """The Via that the stack put in front when it sent the request, or None."""
@@ -219,8 +219,8 @@ class Request(Message):
         request.headers = headers
         request._body = body
         request._to_tag = request.sent_via = None
-        request.flow = None  # type: ignore[assignment]
-        request.mandatory = None  # type: ignore[assignment]
+        request.flow = None  # type: ignore[assignment]  # as the class says
+        request.mandatory = None  # type: ignore[assignment]  # as the class says
         return request
 
     @property
@@ -438,8 +438,8 @@ class Response(Message):
         self.status = status = check_status(status, call="Response({})")
         self.reason = reason_phrase(status) if reason is None else reason
         self.headers = Headers()
-        self.flow = None  # type: ignore[assignment]
-        self.mandatory = None  # type: ignore[assignment]
+        self.flow = None  # type: ignore[assignment]  # as the class says
+        self.mandatory = None  # type: ignore[assignment]  # as the class says
         self._body = body if type(body) is bytes else as_bytes("body", body)
         self._set(headers)
 
@@ -451,8 +451,8 @@ class Response(Message):
         response._reason = reason
         response.headers = headers
         response._body = body
-        response.flow = None  # type: ignore[assignment]
-        response.mandatory = None  # type: ignore[assignment]
+        response.flow = None  # type: ignore[assignment]  # as the class says
+        response.mandatory = None  # type: ignore[assignment]  # as the class says
         return response
 
     @property

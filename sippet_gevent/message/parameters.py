@@ -100,7 +100,7 @@ class Parameters(Mapping[str, "str | None"]):
 
     @classmethod
     def _empty(cls: type[AnyParameters]) -> AnyParameters:
-        return EMPTY if cls is Parameters else cls.of(())  # type: ignore[return-value]
+        return EMPTY if cls is Parameters else cls.of(())  # type: ignore[return-value]  # EMPTY is a Parameters
 
     @classmethod
     def _cut(cls, text: str) -> list[str]:

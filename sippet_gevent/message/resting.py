@@ -26,7 +26,7 @@ def rest(headers: Headers) -> None:
         text = "\r\n".join([_START, *map(as_it_came, headers.lines), "\r\n"])
         packed = text.encode("utf-8", "surrogateescape")
     del headers.fields, headers.looked_at
-    headers.lines = packed  # type: ignore[assignment]
+    headers.lines = packed  # type: ignore[assignment]  # as _AtRest has it
     headers.__class__ = _AtRest
 
 

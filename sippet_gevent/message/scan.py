@@ -218,7 +218,7 @@ def add_field(fields: Fields, name: str, value: str) -> None:
     elif type(there) is list:
         there.append(value)
     else:
-        fields[name] = [there, value]  # type: ignore[list-item]
+        fields[name] = [there, value]  # type: ignore[list-item]  # a text
 
 
 def _line_end(data: bytes, at: int, line_break: bytes, max_line: int) -> int:

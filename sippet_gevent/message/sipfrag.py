@@ -83,8 +83,8 @@ class Fragment(Message):
     def _fill(self, headers: Headers, body: bytes) -> None:
         self.headers = headers
         self._body = body
-        self.flow = None  # type: ignore[assignment]
-        self.mandatory = None  # type: ignore[assignment]
+        self.flow = None  # type: ignore[assignment]  # as the class says
+        self.mandatory = None  # type: ignore[assignment]  # as the class says
 
     def _start(self, line: str) -> None:
         self._start_line = line

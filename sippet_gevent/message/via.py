@@ -133,4 +133,4 @@ def _known(before: str, after: str) -> tuple[str, str, int | None, Pairs, Pairs]
 parse_in_python = Via.parse
 if c is not None:
     c.setup_via(Via, Parameters, _known, Via._parse)
-    Via.parse = c.via  # type: ignore[method-assign]
+    Via.parse = c.via  # type: ignore[method-assign]  # the twin in C

@@ -58,7 +58,7 @@ class Alarm(Protocol):
         """Prevent the call."""
 
 
-class _Alarm(Timeout):  # type: ignore[misc]
+class _Alarm(Timeout):  # type: ignore[misc]  # gevent has no types
     """A gevent.Timeout that calls a function in the hub. It raises in no greenlet."""
 
     call: Callable[[], object]
@@ -344,7 +344,7 @@ class _VirtualAlarm:
         self.call = None
 
 
-class _VirtualTimeout(Timeout):  # type: ignore[misc]
+class _VirtualTimeout(Timeout):  # type: ignore[misc]  # gevent has no types
     """A gevent.Timeout on virtual time."""
 
     def __init__(self, clock: VirtualClock, seconds: float) -> None:

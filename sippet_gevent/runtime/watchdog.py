@@ -164,9 +164,10 @@ class _Signals:
     def heard(self) -> bytes:
         """Return the numbers of the signals that have arrived since the last call. Never waits."""
         try:
-            return self.reader.recv(64)  # type: ignore[no-any-return]
+            numbers: bytes = self.reader.recv(64)
         except BlockingIOError:
             return b""
+        return numbers
 
     def wake(self) -> None:
         """Wake the thread that waits for the reader."""

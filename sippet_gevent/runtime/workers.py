@@ -26,7 +26,7 @@ PARKED = 256
 yielding."""
 
 
-class Worker(greenlet):  # type: ignore[misc]
+class Worker(greenlet):  # type: ignore[misc]  # gevent has no types
     """A greenlet that runs jobs.
 
     `serving` is the ServerTransaction whose core it runs, or None. `counted` is the one that is

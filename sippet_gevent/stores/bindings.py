@@ -370,7 +370,7 @@ class _Compact(Parameters):
         return default
 
     @classmethod
-    def of(cls, pairs: tuple[tuple[str, str | None], ...]) -> Parameters:  # type: ignore[override]
+    def of(cls, pairs: tuple[tuple[str, str | None], ...]) -> Parameters:  # type: ignore[override]  # a changed copy is whole
         return cls.read.of(pairs)  # a changed copy is used at once, and not kept
 
 

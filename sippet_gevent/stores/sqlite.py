@@ -315,7 +315,7 @@ class SQLiteBindings:
             rows = self._database.read(
                 lambda connection, most=most: connection.execute(
                     _TO_LOOK_AT, (now, most)
-                ).fetchall()  # type: ignore[misc]
+                ).fetchall()  # type: ignore[misc]  # a lambda with a default has no type
             )
             writes = [self._expiry(aor, record, now) for aor, record in rows]
             try:

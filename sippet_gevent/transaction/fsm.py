@@ -255,7 +255,7 @@ class Transaction:
             return tuple(entries)
         if running and type(running[0]) is not tuple:
             return (running, *self._plan.endless[self.state])
-        return running  # type: ignore[no-any-return]
+        return running  # type: ignore[no-any-return]  # entries, or none
 
     def _set(self, running: tuple[Entry, ...]) -> None:
         deadline, ending = NEVER, 0

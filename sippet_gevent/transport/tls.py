@@ -92,7 +92,7 @@ class TLS:
             )
             # gevent's own property calls back with an SSLSocket. Ours are SSLObjects, which the
             # property of the standard library supports.
-            super(ssl.SSLContext, ssl.SSLContext).sni_callback.__set__(server, self._choose)  # type: ignore[misc]
+            super(ssl.SSLContext, ssl.SSLContext).sni_callback.__set__(server, self._choose)  # type: ignore[misc]  # a property of the class
         if client is None:
             client = self._client()
         self._by_name = by_name

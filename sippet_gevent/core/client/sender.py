@@ -272,7 +272,7 @@ class Sender(NextHops):
             # no transaction would be told of it (§16.9); a later request must not overtake this one
             if request.method != "ACK" and not flow.wait_open():
                 raise TransportError(f"{flow!r} has ended before the request was sent")
-            return None  # type: ignore[return-value]
+            return None  # type: ignore[return-value]  # as for each ACK
         tx = user or ClientTransaction(self.stack, request)
         if isinstance(tx, ClientTransaction):
             tx.request = request
@@ -339,7 +339,7 @@ class Sender(NextHops):
         where peers reach us.
         """
         request.flow = flow
-        request.mandatory = None  # type: ignore[assignment]
+        request.mandatory = None  # type: ignore[assignment]  # found again
         if not ways.aim(flow.transport.name, flow.remote):
             ways.branch = (
                 ways.mark

@@ -73,12 +73,12 @@ class ClientTransaction(Tries):
         self.stack = stack
         self.request = request
         """The request, as it left."""
-        self.transaction: ClientRecord = None  # type: ignore[assignment]
+        self.transaction: ClientRecord = None  # type: ignore[assignment]  # set before responses come
         """The state machine of the latest try; None until the request leaves."""
         self.ways: Ways | None = None
         """The next hops left to try. None for a request that goes by one flow."""
         # None only in a branch, which never reads it
-        self._inbox: Inbox[Response | Exception] = Inbox(stack.clock) if self.has_inbox else None  # type: ignore[assignment]
+        self._inbox: Inbox[Response | Exception] = Inbox(stack.clock) if self.has_inbox else None  # type: ignore[assignment]  # unused without
         self.provisional: Response | None = None
         """The last provisional response of the latest try."""
         self.final_response: Response | None = None

@@ -107,9 +107,9 @@ class Dialog:
     @property
     def local(self) -> NameAddr:
         """The From of our requests, tag included."""
-        if type(self._local) is str:
+        if isinstance(self._local, str):
             self._local = NameAddr.parse(self._local)
-        return self._local  # type: ignore[return-value]
+        return self._local
 
     @local.setter
     def local(self, address: NameAddr) -> None:
@@ -118,9 +118,9 @@ class Dialog:
     @property
     def remote(self) -> NameAddr:
         """The To of our requests, tag included."""
-        if type(self._remote) is str:
+        if isinstance(self._remote, str):
             self._remote = NameAddr.parse(self._remote)
-        return self._remote  # type: ignore[return-value]
+        return self._remote
 
     @remote.setter
     def remote(self, address: NameAddr) -> None:

@@ -184,7 +184,7 @@ class Dialogs:
         e = request.mandatory  # as in core_for()
         if e.to_tag is None:
             return False
-        key: DialogID = request.headers.fields["Call-ID"], e.to_tag, e.from_tag or ""  # type: ignore[assignment]
+        key: DialogID = request.headers.fields["Call-ID"], e.to_tag, e.from_tag or ""  # type: ignore[assignment]  # one line, because it was received
         return (
             key in self._calls
             or key in self._others
@@ -205,7 +205,7 @@ class Dialogs:
         e = request.mandatory  # as dialog_id(), without a call: each request in a dialog comes here
         if e.to_tag is None:
             return core
-        key: DialogID = request.headers.fields["Call-ID"], e.to_tag, e.from_tag or ""  # type: ignore[assignment]
+        key: DialogID = request.headers.fields["Call-ID"], e.to_tag, e.from_tag or ""  # type: ignore[assignment]  # one line, because it was received
         call = self._calls.get(key)
         if call is not None:
             return InCall(call, core)

@@ -96,7 +96,7 @@ def event_of(request: Request, known: tuple[str, ...]) -> Event:
     """
     event: Event | None
     try:
-        event = request.event  # type: ignore[assignment]
+        event = request.event  # type: ignore[assignment]  # one class, but mypy sees two
     except ParseError:
         event = None
     name = "" if event is None else event.value.lower()

@@ -256,7 +256,7 @@ class InviteSession(EndingCall):
             return 200
         self._serving = (*self._serving, tx)
         if method != "INVITE":
-            return NotImplemented  # type: ignore[no-any-return]
+            return NotImplemented  # type: ignore[no-any-return]  # leaves it to the core
         if self._on_reinvite is not None:
             return self._on_reinvite(request, tx)
         return self.offers.response_to(request)

@@ -78,7 +78,7 @@ def answer_in_prack(call: Answering, response: Response) -> bytes:
         except (Exception, gevent.Timeout) as error:
             # on_offer may raise anything, and the 1xx has to be acknowledged anyway (RFC 3262 §4)
             call.dialog.warn("offer not accepted", error)
-            body = offers.refused_offer(media_address(call.invite.flow))  # type: ignore[arg-type]
+            body = offers.refused_offer(media_address(call.invite.flow))  # type: ignore[arg-type]  # one of ours
     body = offers.continued(body)
     offers.sent(PRACK, body)
     return body

@@ -93,7 +93,7 @@ class NotifierUsage(EventUsage):
 
     def _receive(self, request: Request, tx: ServedRequest) -> int | Response | None:
         if request.method != "SUBSCRIBE" or not self.concerns(request):
-            return NotImplemented  # type: ignore[no-any-return]
+            return NotImplemented  # type: ignore[no-any-return]  # leaves it to the core
         asked = self.package.check(request)
         granted = self.state.subscribed(self.stack.clock.now(), asked)
         if not granted:

@@ -255,7 +255,7 @@ class Refer(Rule):
                 stack = self.session.stack
                 raise Reject(503, retry_after=random.randint(*stack.engine.limits.retry_after))
             number = None if self._is_first else request.cseq.number
-            tx.referral = Referral(tx, number)  # type: ignore[attr-defined, arg-type]
+            tx.referral = Referral(tx, number)  # type: ignore[attr-defined, arg-type]  # a ServerTransaction
             self._is_first = False
         elif method in _UNKNOWN and method not in self.session.handlers and _is_refer(request):
             dialog = self.session.dialog

@@ -298,7 +298,7 @@ class Rules:
         self.inviting = tuple(
             rule
             for rule in self.classes
-            if rule.inviting.__func__ is not Rule.inviting.__func__  # type: ignore[attr-defined]
+            if rule.inviting.__func__ is not Rule.inviting.__func__  # type: ignore[attr-defined]  # a class method
         )
         """The classes that complete an INVITE of ours."""
 

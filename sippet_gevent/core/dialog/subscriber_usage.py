@@ -132,7 +132,7 @@ class SubscriberUsage(EventUsage):
 
     def _receive(self, request: Request, tx: ServedRequest) -> int | Response | None:
         if request.method != "NOTIFY" or not self.concerns(request):
-            return NotImplemented  # type: ignore[no-any-return]
+            return NotImplemented  # type: ignore[no-any-return]  # leaves it to the core
         text = request.headers.get("Subscription-State")
         if text is None:
             raise Reject(400, "Missing Subscription-State")  # §4.1.3

@@ -55,7 +55,7 @@ class RecordRoute:
         sender = self._request.flow
         if not by_flow and not self._by_flow and flow.transport is sender.transport:
             names = self._names
-            if names.sent_by(flow) == names.sent_by(sender):  # type: ignore[arg-type]
+            if names.sent_by(flow) == names.sent_by(sender):  # type: ignore[arg-type]  # each flow is one
                 return (self._facing_sender,)
         facing_callee = self._names.route_text(self._request, flow, by_flow=by_flow)
         return tuple(dict.fromkeys((facing_callee, self._facing_sender)))

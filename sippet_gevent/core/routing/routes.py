@@ -42,7 +42,7 @@ def top_route(request: Request) -> URI | None:
     text = there[0] if type(there) is list else there
     if text and "," not in text:
         try:
-            return NameAddr.parse(text).uri  # type: ignore[arg-type]
+            return NameAddr.parse(text).uri  # type: ignore[arg-type]  # a text
         except ParseError:
             pass  # raised below, with its source
     top: NameAddr | None = request.headers.get_header_front("Route")

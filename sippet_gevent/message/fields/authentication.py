@@ -134,7 +134,7 @@ class Credentials(Challenge):
         return _extended(extended) if extended is not None else plain
 
     @property
-    def qop(self) -> str | None:  # type: ignore[override]
+    def qop(self) -> str | None:  # type: ignore[override]  # one here, several in a Challenge
         """The quality of protection that is used, `auth` or `auth-int`, or None (RFC 7616 §3.4)."""
         return self.parameters.get("qop")
 

@@ -53,7 +53,7 @@ class HistoryInfo(NameAddr):
     """
 
     __slots__ = ()
-    index = Parameter("index", _index, "The position in the tree of branches: `1.2.1`.")  # type: ignore[assignment]
+    index = Parameter("index", _index, "The position in the tree of branches: `1.2.1`.")  # type: ignore[assignment]  # instead of tuple.index()
     rc = Parameter("rc", _index, "The index of the entry of which it is a contact.")
     mp = Parameter("mp", _index, "The index of the entry that it replaces with another user.")
     np = Parameter("np", _index, "The index of the entry whose target did not change.")

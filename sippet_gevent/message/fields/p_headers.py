@@ -326,7 +326,7 @@ class AdditionalIdentity(NameAddr):
     __slots__ = ()
 
     @classmethod
-    def parse(cls, text: str) -> AdditionalIdentity | str:  # type: ignore[override]
+    def parse(cls, text: str) -> AdditionalIdentity | str:  # type: ignore[override]  # or a token
         return text if is_token(text) else cls._make(NameAddr.parse(text))
 
 

@@ -72,7 +72,7 @@ _CSEQ = re.compile(rf"([0-9]+)[ \t]+([{TOKEN_CHARACTERS}]+)").fullmatch
 parse_cseq_in_python = CSeq.parse
 if c is not None:
     c.setup_cseq(CSeq, CSeq.parse)
-    CSeq.parse = c.cseq  # type: ignore[method-assign]
+    CSeq.parse = c.cseq  # type: ignore[method-assign]  # the twin in C
 
 
 class Number(int):

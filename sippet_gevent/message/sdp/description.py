@@ -396,7 +396,7 @@ class SDP(Section):
     def __eq__(self, other: object) -> bool:
         return bytes(self) == bytes(other) if isinstance(other, SDP) else NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # mutable, so not hashable
 
     def __repr__(self) -> str:
         streams = ", ".join(

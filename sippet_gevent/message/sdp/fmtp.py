@@ -207,7 +207,7 @@ def _h264_keeps(offered: str | None, answered: str | None) -> bool:
     if theirs.get("packetization-mode", "0") != mine.get("packetization-mode", "0"):
         return False
     profiles = [_profile(side.get("profile-level-id", _DEFAULT_PROFILE)) for side in (theirs, mine)]
-    return None not in profiles and profiles[0][0] == profiles[1][0]  # type: ignore[index]
+    return None not in profiles and profiles[0][0] == profiles[1][0]  # type: ignore[index]  # none is None
 
 
 # ---- the others

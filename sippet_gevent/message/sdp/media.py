@@ -350,7 +350,7 @@ class MediaDescription(Section):
     def __eq__(self, other: object) -> bool:
         return str(self) == str(other) if isinstance(other, MediaDescription) else NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # mutable, so not hashable
 
     def __repr__(self) -> str:
         return f"<MediaDescription {excerpt(self._lines[0].value)[1:-1]} {self.direction}>"

@@ -99,7 +99,8 @@ class Resolver:
         try:
             questions = next(steps)
         except StopIteration as at_once:
-            return at_once.value  # type: ignore[no-any-return]
+            known: list[Candidate] = at_once.value
+            return known
         budget = self.begin()
         try:
             while True:

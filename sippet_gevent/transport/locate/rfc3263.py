@@ -140,7 +140,8 @@ def default_port(transport: str, transports: Collection[str] = ALL) -> int:
     For a transport of an application's own it is the value in `transports`, if that is a mapping.
     """
     if isinstance(transports, Mapping) and transport not in ALL:
-        return transports[transport]  # type: ignore[no-any-return]
+        port: int = transports[transport]
+        return port
     return DEFAULT_PORTS.get(transport, DEFAULT_PORT)
 
 

@@ -1,5 +1,5 @@
-"""Capabilities: the header fields that the stack adds to its requests and responses if the
-application has not set them.
+"""Capabilities: the header fields that the stack adds to its messages if the application has not
+set them, RFC 3261 §11.2, §13.2.1 and §20.
 
 A proxy adds none of them to what it forwards. This table says which fields each message gets:
 

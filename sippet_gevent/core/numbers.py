@@ -1,4 +1,4 @@
-"""Phone numbers of requests: as a country dials them, to E.164 and back, and CLIR. Pure.
+"""Phone numbers of requests: from dialled numbers to E.164 (RFC 3966) and back, and CLIR. Pure.
 
 | dialled in Germany | E.164 (RFC 3966 global number) |
 |---|---|

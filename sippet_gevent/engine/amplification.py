@@ -1,4 +1,5 @@
-"""Amplification: bounds what is repeated to sources that have never acknowledged anything.
+"""Amplification: fewer copies of answers (RFC 3261 §13.3.1.4, §17.2.1) to sources that have never
+acknowledged anything.
 
 Anybody can forge the source of an INVITE. RFC 3261 §17.2.1 and §13.3.1.4 repeat its final response
 up to eleven times, until an ACK comes, and a BYE follows a 2xx (§13.3.1.4). So a forger could have

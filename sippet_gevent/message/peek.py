@@ -1,4 +1,4 @@
-"""The transaction key and the To tag of a request, read from its bytes before it is parsed. Pure.
+"""The transaction key (RFC 3261 §17.2.3) and the To tag of a request, before it is parsed. Pure.
 
 Overload and retransmissions are recognised here for a tenth of the price of parse(). Both functions
 know only the usual spelling. For any other they return None, and the caller parses the message.

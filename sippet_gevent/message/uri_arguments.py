@@ -1,4 +1,4 @@
-"""URI arguments: URIs that a program, a command line or a configuration gives as text. Pure.
+"""URI arguments: URIs (RFC 3261 §19.1) that a program or a configuration gives as text. Pure.
 
 An error says what to write. For `anna@host` it is `sip:anna@host`, because the most frequent
 mistake is a missing scheme (RFC 3261 §19.1.1). Nor is `sip://anna@host` taken, as a browser would

@@ -1,4 +1,4 @@
-"""pick_up(): an INVITE with Replaces that takes a bridged call which rings at another phone.
+"""pick_up(): an INVITE with Replaces that takes a call which rings elsewhere, RFC 3891 §3.
 
 RFC 3891 §3 lets it replace an early dialog that this element has begun. RFC 5359 §2.16 calls that
 call pickup.

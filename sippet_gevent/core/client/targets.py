@@ -1,4 +1,4 @@
-"""Targets: the candidates that one request has left, and which targets failed lately.
+"""Targets: the candidates that a request has left, and targets that failed lately, RFC 3263 §4.3.
 
 | class | contents |
 |---|---|

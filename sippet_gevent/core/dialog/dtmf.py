@@ -1,4 +1,4 @@
-"""Digits in INFO requests: application/dtmf-relay and application/dtmf. Pure.
+"""Digits in INFO requests (RFC 6086): application/dtmf-relay and application/dtmf. Pure.
 
 No RFC defines them, but most phones and gateways send them:
 

@@ -1,4 +1,4 @@
-"""End: how a usage of a dialog has ended; Bridged: how the calls of a bridge have ended. Pure."""
+"""How usages of a dialog end: End, RFC 5057 §4; Bridged, for both calls of a bridge. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DialogState: a dialog with what a stack adds to it, which is flow, listener and usages."""
+"""DialogState: a dialog (RFC 3261 §12) with its flow, its listener and its usages (RFC 5057)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Codec: an RTP format that we can send and receive, and the payload types to offer it by. Pure."""
+"""Codec: an RTP format of ours, and its payload type in offers, RFC 3264 §5.1 and §8.3.2. Pure."""
 
 from __future__ import annotations
 

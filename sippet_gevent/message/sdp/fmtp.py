@@ -1,4 +1,4 @@
-"""Format parameters (a=fmtp) in answers: agree_fmtp(), with a rule for each encoding. Pure.
+"""Format parameters in answers, RFC 8866 §6.15 and RFC 3264 §6.1: a rule for each encoding. Pure.
 
 | encoding        | rule                                                                                            |
 |-----------------|-------------------------------------------------------------------------------------------------|

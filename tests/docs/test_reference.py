@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from dataclasses import fields
 
@@ -30,6 +31,18 @@ def test_counters_page_explains_all_statistics():
     page = (DOCS / "reference" / "counters.md").read_text("utf-8")
     stats = Stack("udp:127.0.0.1:0").stats()
     assert [name for name in stats if f"`{name}`" not in page] == []
+
+
+def test_number_of_header_fields_is_the_same_on_all_pages(pages):
+    quoted = {
+        number
+        for page in (DOCS.parent / "README.md", DOCS / "howto" / "bodies.md")
+        for number in re.findall(
+            r"\b(\d+)\s+(?:header fields|of\s+them\]\(\.\./reference/generated/headers)",
+            page.read_text("utf-8"),
+        )
+    }
+    assert quoted == set(re.findall(r"Each of these (\d+) header fields", pages["headers"]))
 
 
 def test_api_pages_have_every_public_name(pages):

@@ -118,10 +118,10 @@ class Stack(UserAgentClient):
             that asks. `invite()` and `accept()` take another value for one call.
         web: Decides which pages may open a WebSocket, and which HTTP application its port serves.
         accept: A Filter, or a function of (data, flow), which decides which messages are read.
-        may_replace: A function of (request, call), which decides if an INVITE with Replaces or Join
-            may replace or join that call (RFC 3891, RFC 3911), or a REFER that a bridge carries
-            out. By default a caller that knows the tags of a call may replace it, and nobody may
-            join one.
+        may_replace: A function of (request, call), which decides if an INVITE may replace or join
+            that call by Replaces or Join (RFC 3891, RFC 3911). It also decides about a REFER that a
+            bridge carries out. By default a caller that knows the tags of a call may replace it,
+            and nobody may join one.
         allow_target: A function of (candidate), which decides to which addresses messages may be
             sent, after names were resolved. It is called for requests, and for responses whose
             connection has ended.

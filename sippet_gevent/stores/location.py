@@ -207,9 +207,9 @@ class Location:
         """Return the bindings to which a request for this URI goes, best first, as targets of
         forward() and fork().
 
-        There is one for each phone. If a phone has several Contacts with the same +sip.instance,
-        its first binding has the further ones in `others`, because all of them together would get
-        the request more than once (RFC 5626 §7).
+        There is one for each phone. A phone may have several Contacts with the same +sip.instance.
+        Its first binding then has the further ones in `others`, because one phone must not get the
+        request more than once (RFC 5626 §7).
 
         A GRUU leads to the bindings of its instance alone (RFC 5627 §6.1).
 

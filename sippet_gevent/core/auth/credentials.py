@@ -41,7 +41,7 @@ class Credentials:
     the request was made for, its next hop, and the call that the request begins. A request that is
     redirected elsewhere does not take them along.
 
-    Any host can ask for any realm. So a 401 from behind a proxy, which the proxy only passes on, is
+    Any host can ask for any realm. A proxy may pass on a 401 of a host behind it. Such a 401 is
     answered only if `realm` is given, or if the Request-URI names one of the hosts.
 
     Nonces are remembered in this object. So use one object again, and later requests are

@@ -39,9 +39,9 @@ class Notifier:
                 while not notifier.wait(60):
                     notifier.notify(document())
 
-    The stack answers the SUBSCRIBEs that refresh the subscription or end it, sends the NOTIFY that
-    follows each, and ends the subscription when it was not refreshed in time (§4.2.1.4). Leaving
-    the `with` block ends it.
+    The stack answers the SUBSCRIBEs that refresh the subscription or end it, and sends the NOTIFY
+    that follows each. It ends a subscription that was not refreshed in time (RFC 6665 §4.2.1.4).
+    Leaving the `with` block ends it.
     """
 
     def __init__(self, clock: Clock, request: Request, body: State) -> None:

@@ -32,6 +32,11 @@ ENDED_FLOWS = 100_000
 """Most addresses-of-record whose flow has ended and whose store is still to be told. The bindings
 of any others stay until they expire; look-ups leave them out."""
 
+NOTED_FLOWS = 100_000
+"""Most flows of which is known whose bindings end with them. The ones that were registered by
+longest ago go first. In a store of several processes, each of them may remove what another one has
+noted."""
+
 ENDERS = 8
 """Greenlets that tell a store that may wait of flows that have ended."""
 
@@ -218,8 +223,16 @@ class EndedBindings:
         for aor, bindings in removed:
             for binding in bindings:
                 if binding.flow is not None:
-                    self._note_flows(aor, bindings, ())
+                    left = self._left(aor)
+                    self._note_flows(aor, bindings + left, left)
                     break
+
+    def _left(self, aor: str) -> Bindings:
+        """Return the bindings of an address-of-record of which some have just expired."""
+        if self._guarded is None:
+            return self._location.store.lookup(aor)
+        now = self._location.store.now()
+        return tuple(b for b in self._guarded.copy.get(aor) or () if b.expires_at > now)
 
     def _note_flows(self, aor: str, before: Bindings, after: Bindings) -> None:
         """Note which addresses-of-record lose bindings with a flow."""
@@ -234,14 +247,15 @@ class EndedBindings:
                 names.discard(aor)
             if not names or names == aor:
                 self._by_flow.pop(name, None)
-        for name in new - old:
-            names = self._by_flow.get(name)
-            if names is None:
-                self._by_flow[name] = aor
-            elif isinstance(names, set):
+        for name in new:  # the old ones too: a process before this one may have stored them
+            names = self._by_flow.pop(name, None)
+            if isinstance(names, set):
                 names.add(aor)
-            elif names != aor:
-                self._by_flow[name] = {names, aor}
+            elif names is not None and names != aor:
+                names = {names, aor}
+            self._by_flow[name] = names or aor
+            if len(self._by_flow) > NOTED_FLOWS:
+                del self._by_flow[next(iter(self._by_flow))]
 
     def _flow_ended(self, name: FlowName) -> None:
         """Remove the bindings that use this flow (RFC 5626 §7), in the hub."""

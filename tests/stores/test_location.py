@@ -847,6 +847,52 @@ def test_register_by_a_dead_udp_flow_keeps_its_binding(sip, latency, first):
     assert not memory.lookup(bob.aor) and not location._ends.dead and not location._ends._by_flow
 
 
+@pytest.mark.rfc("5626 7")
+@pytest.mark.parametrize("blocks", [False, True])
+def test_udp_phone_of_an_earlier_process_that_registers_again_ends_with_its_flow(sip, blocks):
+    memory = MemoryBindings(sip.clock.wall)
+    store = Faulty(memory, sleep=sip.clock.sleep) if blocks else memory
+    office = Office(sip, RegistrarProxy(Location(store)))
+    bob = office.phone("NAT", "bob").register()
+    office.stack.stop()
+    office.stack = sip.stack(RegistrarProxy(Location(store)), SERVER, domains=(DOMAIN,))
+    bob.register()
+    (binding,) = memory.lookup(bob.aor)
+    assert binding.cseq == 2
+    office.stack.engine.flow_ended(office.stack.names.live_flow(binding.flow), None)
+    sip.advance(1)
+    assert not len(memory)
+
+
+@pytest.mark.rfc("5626 7")
+@pytest.mark.parametrize("blocks", [False, True])
+def test_contact_that_stays_when_another_of_its_udp_flow_expires_ends_with_the_flow(sip, blocks):
+    memory = MemoryBindings(sip.clock.wall)
+    location = Location(Faulty(memory, sleep=sip.clock.sleep) if blocks else memory)
+    office = Office(sip, RegistrarProxy(location))
+    bob = office.phone("NAT", "bob").register()
+    bob.register(contact=f"<sip:new@{bob.host}>", call_id="new")
+    bob.register(contact=f"<{bob.uri}>;expires=60")
+    sip.advance(200)
+    (binding,) = memory.lookup(bob.aor)
+    assert binding.uri.user == "new"
+    office.stack.engine.flow_ended(office.stack.names.live_flow(binding.flow), None)
+    sip.advance(1)
+    assert not len(memory) and not location._ends._by_flow and not location._ends.dead
+
+
+def test_flows_of_bindings_that_other_processes_remove_are_bounded(sip, monkeypatch):
+    monkeypatch.setattr(ends, "NOTED_FLOWS", 3)
+    memory = MemoryBindings(sip.clock.wall)
+    location = Location(Faulty(memory, sleep=sip.clock.sleep))
+    office = Office(sip, RegistrarProxy(location))
+    phones = [office.phone("NAT", f"user{number}").register() for number in range(3)]
+    phones[0].register()
+    newest = office.phone("NAT", "newest").register()
+    noted = {memory.lookup(phone.aor)[0].flow for phone in (phones[2], phones[0], newest)}
+    assert location._ends._by_flow.keys() == noted
+
+
 def test_udp_flow_that_ends_while_the_store_fails_is_left_out_and_removed_later(sip):
     memory = MemoryBindings(sip.clock.wall)
     store = Faulty(memory, sleep=sip.clock.sleep)

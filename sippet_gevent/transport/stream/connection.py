@@ -292,10 +292,17 @@ class Connection(KeptAlive):
         if self.state.reads and self.serve() and self._tls is not None and not self.has_backlog:
             self.hold()  # the rest of its records has another turn
         if not self.has_backlog and self.state is not CLOSED:
+            self._heard = time.monotonic()  # the peer can go on from now on
+            if self._started is not None:
+                self._started = self._heard
             self.resume()
             if self._tls is not None:
                 self._read_tls()
         return True
+
+    def sweep(self, now: float) -> bool:
+        # what the peer has sent meanwhile, such as a pong, is not read yet
+        return not self.has_backlog and super().sweep(now)
 
     def _read_tls(self) -> None:
         """Read the content of all records that have arrived."""

@@ -1132,3 +1132,20 @@ def test_many_connections_with_messages_left_take_turns(stacks, connect):
     assert most_in_a_turn(served) <= MESSAGES
     left = [flow for _, flow in served[5 * MESSAGES :]]
     assert len(set(left[: 5 * MESSAGES])) == 5
+
+
+def test_rest_of_a_message_behind_many_others_has_its_time_after_them(stacks, connect):
+    stack = stacks()
+
+    def core(request, tx):
+        request.flow._heard -= 10.0  # their turns take so long
+        return 200
+
+    stack.on("MESSAGE")(core)
+    peer, last = connect(stack), options(21)
+    many = [options(number).replace(b"OPTIONS", b"MESSAGE") for number in range(1, 21)]
+    peer.send(b"".join(many) + last[:40])
+    assert [peer.message().cseq.number for _ in range(20)] == [*range(1, 21)]
+    gevent.sleep(0.6)  # until the deadlines have been looked at
+    peer.send(last[40:])
+    assert peer.message().cseq.number == 21

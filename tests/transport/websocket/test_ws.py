@@ -1094,3 +1094,24 @@ def test_websocket_message_without_sip_behind_many_others_closes_it(stacks, brow
     browser.event(CloseConnection)
     browser.sock.close()
     until(lambda: not stack.ws.flows)
+
+
+def test_websocket_with_messages_left_is_not_expected_to_answer_a_ping(stacks, browse):
+    stack = stacks()
+    browser = browse(stack)
+
+    def ping(flow):
+        for later in (60, 80):  # the first one pings, and the second one misses the pong
+            flow.sweep(time.monotonic() + later)
+
+    def core(request, tx):
+        if request.cseq.number == MESSAGES:
+            gevent.get_hub().loop.run_callback(ping, request.flow)
+        return 200
+
+    stack.on("MESSAGE")(core)
+    messages = [options(number).replace(b"OPTIONS", b"MESSAGE") for number in range(1, 41)]
+    browser.sock.sendall(
+        b"".join(browser.frames.send(TextMessage(data=message.decode())) for message in messages)
+    )
+    assert [browser.message().cseq.number for _ in range(40)] == [*range(1, 41)]

@@ -6,6 +6,8 @@ else sees a difference.
 
 from __future__ import annotations
 
+from typing import SupportsIndex
+
 from .headers import Headers
 from .lines import HeaderLines
 from .scan import as_it_came
@@ -73,3 +75,9 @@ class _AtRest(Headers):
     lines = _waking("lines")
     fields = _waking("fields")
     looked_at = _waking("looked_at")
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[object, ...]:
+        """Return what copy and pickle need. They look for the slots of a class, so it must be the
+        class of lines that were read."""
+        _wake(self)
+        return self.__reduce_ex__(protocol)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 
 import pytest
 
@@ -106,3 +108,11 @@ def test_unreadable_text_is_a_part_of_its_message_after_a_rest():
     rest(request.headers)
     assert request.is_source_of(late.value)
     assert not request.is_source_of(ParseError("broken", source="later"))
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))]
+)
+def test_lines_that_rest_can_be_copied_and_pickled(copied):
+    for part in (lambda request: request, lambda request: request.headers):
+        assert copied(part(resting())) == part(unrested())

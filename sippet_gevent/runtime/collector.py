@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import sys
 from types import TracebackType
 from typing import Any
 
 import gevent
+
+from .memory import resident
 
 log = logging.getLogger("sippet_gevent")
 
@@ -29,11 +32,12 @@ With Python's default it would come five times a second. Objects of this library
 a full collection finds little."""
 
 LOOK = 600.0
-"""Seconds between two looks at the memory of Python's objects."""
+"""Seconds between two looks at the memory of Python's objects, and at that of the process."""
 
 GROWTH = 2.0
-"""A full collection follows when the memory of Python's objects is so many times the least since
-the last one. Cycles that are not collected are part of that growth, so they take no more."""
+"""A full collection follows when one of them is so many times the least since the last collection.
+Cycles that are not collected are part of that growth, so they take no more. A cycle that holds a
+large buffer is only a few of Python's objects."""
 
 _NEW = 1  # the youngest generation and the one after it: what is left of them counts as old
 
@@ -53,7 +57,8 @@ class Collector:
     def __init__(self) -> None:
         self._timer: Any = None
         self._looks: Any = None
-        self._least = 0  # blocks of memory since the last full collection
+        # blocks of memory and bytes of the process, since the last full collection
+        self._least = (0, 0)
         self._thresholds = gc.get_threshold()
 
     def start(self) -> None:
@@ -67,7 +72,7 @@ class Collector:
         self._timer = loop.timer(INTERVAL, repeat=INTERVAL, ref=False)
         self._timer.start(gc.collect, _NEW)
         if self._thresholds[2] <= FULL_COLLECTIONS:  # or else the program wants fewer
-            self._least = sys.getallocatedblocks()
+            self._least = _sizes()
             self._looks = loop.timer(LOOK, repeat=LOOK, ref=False)
             self._looks.start(self._look)
         log.info(
@@ -78,13 +83,13 @@ class Collector:
         )
 
     def _look(self) -> None:
-        """Collect all objects if their memory has grown by GROWTH."""
-        blocks = sys.getallocatedblocks()
-        if blocks >= GROWTH * self._least:
+        """Collect all objects if their memory, or that of the process, has grown by GROWTH."""
+        (blocks, size), (least_blocks, least_size) = _sizes(), self._least
+        if blocks >= GROWTH * least_blocks or size >= GROWTH * (least_size or math.inf):
             gc.collect()
-            self._least = sys.getallocatedblocks()
+            self._least = _sizes()
         else:
-            self._least = min(self._least, blocks)
+            self._least = min(blocks, least_blocks), min(size, least_size)
 
     def stop(self) -> None:
         """End, and give Python back the thresholds that it had."""
@@ -136,6 +141,12 @@ class SharedCollector:
 
 COLLECTOR = SharedCollector()
 """That of this process."""
+
+
+def _sizes() -> tuple[int, int]:
+    """Return the blocks of memory of Python's objects, and the bytes of the process; 0 where the
+    system does not tell."""
+    return sys.getallocatedblocks(), resident()
 
 
 def _shown(thresholds: tuple[int, ...]) -> str:

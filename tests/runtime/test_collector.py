@@ -102,6 +102,23 @@ def test_all_objects_are_looked_at_when_their_memory_has_doubled(collections, bl
             assert collections[2] == full, blocks
 
 
+def test_all_objects_are_looked_at_when_the_process_has_doubled(collections, blocks, monkeypatch):
+    size = [1000]  # of large buffers, which few objects hold
+    monkeypatch.setattr(module, "resident", lambda: size[0])
+    with Collector() as collector:
+        for size[0], full in ((1999, 0), (2000, 1), (3999, 1), (1500, 1), (3000, 2), (0, 2)):
+            collector._look()
+            assert collections[2] == full, size
+
+
+def test_system_that_tells_no_size_has_the_blocks_looked_at(collections, blocks, monkeypatch):
+    monkeypatch.setattr(module, "resident", lambda: 0)
+    with Collector() as collector:
+        for blocks[0], full in ((1999, 0), (2000, 1)):
+            collector._look()
+            assert collections[2] == full
+
+
 def test_old_cycles_are_freed_when_the_memory_has_doubled(monkeypatch, blocks):
     monkeypatch.setattr(module, "LOOK", 0.01)
     freed = Event()

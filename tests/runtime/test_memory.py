@@ -6,6 +6,7 @@ import pytest
 
 from sippet_gevent import InvalidValue, Limits
 from sippet_gevent.engine import ingress
+from sippet_gevent.runtime import memory
 from sippet_gevent.runtime.memory import LEAST_WORK, MemoryWatch, allowed, most_resident, resident
 
 from ..core.wire import Peer
@@ -130,6 +131,24 @@ def test_few_calls_are_served_whatever_else_takes_the_memory():
     watched = Watched()
     assert not watched.look(200, LEAST_WORK - 1)
     assert watched.look(200, LEAST_WORK)
+
+
+def test_garbage_is_collected_at_the_limit_and_then_at_most_once_a_minute(monkeypatch):
+    now, full = [0.0], []
+    monkeypatch.setattr(memory.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(memory.gc, "collect", lambda: full.append(now[0]))
+    watched = Watched()
+    for now[0], used in ((0, 99), (1, 100), (2, 99), (3, 120), (60, 120), (61, 120), (200, 99)):
+        watched.look(used, 10)
+    assert full == [1, 61]
+
+
+def test_garbage_is_not_collected_at_the_limit_if_the_program_does_not_want_it(monkeypatch):
+    full = []
+    monkeypatch.setattr(memory.gc, "collect", lambda: full.append(1))
+    monkeypatch.setattr(memory.gc, "isenabled", lambda: False)
+    Watched().look(100, 10)
+    assert not full
 
 
 # ---- the stack

@@ -106,8 +106,7 @@ class Inbox(Generic[Event]):
                 waits.add(timeout, me)
             else:
                 timer = self._clock.timeout(timeout)
-        waiters = self._waiters
-        self._waiters = (*waiters, me) if waiters else (me,)
+        self._waiters = (*self._waiters, me)
         if serving is not None:
             serving.parked = self
         try:
@@ -131,16 +130,18 @@ class Inbox(Generic[Event]):
                 "test of the sip fixture write sip.run(call.send_digits, …)"
             ) from error
         finally:
-            waiters = self._waiters
             self._waiters = (
-                tuple([waiter for waiter in waiters if waiter is not me])
-                if len(waiters) > 1
+                tuple([waiter for waiter in self._waiters if waiter is not me])
+                if len(self._waiters) > 1
                 else ()
             )
             if serving is not None:
                 serving.parked = None
             if waits is not None:
                 waits.remove(me)
+            # A greenlet that is killed keeps its exception, and that keeps this frame. The
+            # collector would not free it, because it ignores a tuple of running greenlets.
+            del me
             if timer is not None:
                 timer.close()
                 del timer  # the traceback of an expired timer would hold this frame

@@ -25,7 +25,7 @@ from ..transaction.machines import RECV_REQUEST
 from ..transport.base import Flow, Receive
 from .admission import OVERLOAD
 from .layer import TransactionLayer
-from .queue import NewRequests
+from .queue import WAITING_BYTES, NewRequests
 from .shedding import PATIENCE, SHED_SECONDS, Shedding
 from .thinning import ThinningByClient
 from .time_share import TimeShare
@@ -283,6 +283,8 @@ class Overload:
                 if had_one is not None:
                     self._counters.received += had_one
                     self._counters.absorbed += had_one
+                    while waiting.bytes > WAITING_BYTES:
+                        shedding.drop_oldest()
                     return True
             if tx is None:
                 return self._drop_stranger(key, data, flow, request)
@@ -327,12 +329,8 @@ class Overload:
             before = waiting.pop(key)
             cancel = None if before is None else before[3]
         waiting.put(key, self._now() if arrival is None else arrival, data, flow, cancel)
-        if len(waiting.requests) > WAITING:
-            now = self._now()
-            oldest = waiting.take_late(now, now, 1)
-            self._thinning.total.unserved += 1
-            self._thinning.count([each.remote[0] for _, (_, _, each, _, _) in oldest], served=False)
-            shedding.drop(oldest, now)
+        while len(waiting.requests) > WAITING or waiting.bytes > WAITING_BYTES:
+            shedding.drop_oldest()
         if not self._is_scheduled:
             self._schedule()
         return True

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from functools import lru_cache
-from itertools import islice
 
 from ..runtime.rates import source_of
 from ..transport.base import Flow
@@ -19,6 +18,10 @@ from .sources import Sources
 SOURCES = 64
 """Most sources that are asked for a request that has not waited too long. The others are asked at
 the next turn."""
+
+WAITING_BYTES = 64 * 1024 * 1024
+"""Most bytes of the requests that wait. One may be as long as a datagram, or as `Limits.parser`
+allows."""
 
 Message = tuple[bytes, Flow]
 Waiting = tuple[float, bytes, Flow, "Message | None", str]
@@ -36,12 +39,14 @@ class NewRequests:
             from there counts as a source.
     """
 
-    __slots__ = ("_by_source", "_sources", "requests")
+    __slots__ = ("_by_source", "_sources", "bytes", "requests")
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self.requests: OrderedDict[str, Waiting] = OrderedDict()
         """All that wait, oldest first. Only the methods add and remove any."""
+        self.bytes = 0
+        """Bytes of all that wait, with their CANCELs."""
         self._by_source: OrderedDict[str, dict[str, None]] = OrderedDict()  # the last is next
 
     def __len__(self) -> int:
@@ -57,6 +62,7 @@ class NewRequests:
         if self._sources.exempts and self._sources.is_exempt(flow.remote[0]):
             source = key
         self.requests[key] = (arrival, data, flow, cancel, source)
+        self.bytes += len(data) + (0 if cancel is None else len(cancel[0]))
         keys = self._by_source.get(source)
         if keys is None:
             self._by_source[source] = {key: None}
@@ -79,31 +85,32 @@ class NewRequests:
         """Remove a request, and return it; None if it does not wait."""
         request = self.requests.pop(key, None)
         if request is not None:
+            cancel = request[3]
+            self.bytes -= len(request[1]) + (0 if cancel is None else len(cancel[0]))
             keys = self._by_source[request[4]]
             del keys[key]
             if not keys:
                 del self._by_source[request[4]]
         return request
 
-    def take_late(
-        self, since: float, since_reliable: float, most: int | None = None
-    ) -> list[tuple[str, Waiting]]:
+    def take_late(self, since: float, since_reliable: float) -> list[tuple[str, Waiting]]:
         """Remove and return the oldest requests, up to the first one that is not late.
 
         Args:
             since: Those are late that have arrived until this time.
             since_reliable: The same for requests on a connection, which are not repeated.
-            most: Most requests to return.
         """
         requests, by_source = self.requests, self._by_source
         late = []
-        for item in requests.items() if most is None else islice(requests.items(), most):
+        for item in requests.items():
             arrival, _, flow, _, _ = item[1]
             if arrival > since or (arrival > since_reliable and flow.transport.reliable):
                 break
             late.append(item)
         for key, request in late:  # as pop() does, without a call for each
             del requests[key]
+            cancel = request[3]
+            self.bytes -= len(request[1]) + (0 if cancel is None else len(cancel[0]))
             keys = by_source[request[4]]
             del keys[key]
             if not keys:
@@ -125,7 +132,10 @@ class NewRequests:
                     by_source.move_to_end(source, last=False)
                 else:
                     del by_source[source]
-                return key, self.requests.pop(key)
+                request = self.requests.pop(key)
+                cancel = request[3]
+                self.bytes -= len(request[1]) + (0 if cancel is None else len(cancel[0]))
+                return key, request
             keys[key] = None
             by_source.move_to_end(source, last=False)
         return None

@@ -128,6 +128,15 @@ class Shedding:
             if cancel is not None:
                 gevent.get_hub().loop.run_callback(self._passes, *cancel)
 
+    def drop_oldest(self) -> None:
+        """Drop the oldest request that waits, because too many wait, or too many bytes."""
+        key = next(iter(self._waiting.requests))
+        oldest = self._waiting.pop(key)
+        assert oldest is not None
+        self._thinning.total.unserved += 1
+        self._thinning.count((oldest[2].remote[0],), served=False)
+        self.drop([(key, oldest)], self._now())
+
     def count(self, reason: str, requests: list[tuple[str, Waiting]]) -> None:
         """Count requests that are dropped, and tell the tap of them."""
         count, counters, tap = len(requests), self._layer.counters, self._layer.tap

@@ -989,6 +989,29 @@ def test_oldest_request_is_dropped_when_too_many_wait(sip, caller, busy, monkeyp
     assert busy.stats()["dropped"] == {"overload": 2}
 
 
+def test_oldest_requests_are_dropped_when_those_that_wait_take_too_much_memory(
+    sip, caller, busy, monkeypatch
+):
+    waiting = busy.overload.waiting
+    monkeypatch.setattr(overload_module, "WAITING_BYTES", 100_000)
+    busy.overload._is_scheduled = True
+    small = [caller.request("OPTIONS") for _ in range(20)]
+    large = [caller.request("MESSAGE", body=b"x" * 30_000) for _ in range(5)]
+    arrive(busy, *small, *large)
+    assert next(iter(waiting.requests.values()))[1] == bytes(large[2])
+    assert waiting.bytes == sum(len(bytes(request)) for request in large[2:])
+    invites = [caller.request("INVITE") for _ in range(3)]
+    cancels = [invite.cancel() for invite in invites]
+    cancels[0].body = b"x" * 20_000
+    arrive(busy, *invites, *cancels)
+    assert waiting.bytes == sum(len(bytes(each)) for each in (*large[3:], *invites, *cancels))
+    assert len(waiting) == 5
+    waiting.pop(next(iter(waiting.requests)))
+    waiting.take(0.0)
+    waiting.take_late(sip.clock.now(), sip.clock.now())
+    assert waiting.bytes == 0
+
+
 # ---- after it
 
 

@@ -134,6 +134,8 @@ class ThinningByClient:
 
     def begin(self, now: float) -> None:
         """Begin an overload."""
+        if self.total.changed < now - UNSEEN * self._periods[0]:
+            self.total.part = 0.0
         self.total.begin(now)
         self._forget(now)
         for client in self.clients.values():
@@ -175,9 +177,16 @@ class ThinningByClient:
             oldest_of_all: The same for all sources.
             is_over: True after an overload, when clients are forgotten one by one.
         """
+        since = now - UNSEEN * self._periods[0]
+        if is_over and self.total.changed < since:
+            self.clear()  # what was refused long ago says nothing of now
+            return 0.0
         total = self.total.follow(now, delay, oldest_of_all)
         source = source_of(host)
         client = self.clients.get(source)
+        if is_over and client is not None and client.changed < since:
+            client = None
+            del self.clients[source]
         if client is None:
             if is_over or (len(self.clients) >= CLIENTS and not self._has_room(now)):
                 return total

@@ -133,6 +133,33 @@ def test_clients_beyond_the_most_are_asked_by_all_requests_until_others_are_sile
     assert [*by_client.clients] == ["192.0.2.1"]
 
 
+def test_client_that_comes_long_after_the_overload_is_asked_for_nothing(by_client):
+    for host in ("192.0.2.1", "192.0.2.2"):
+        by_client.follow(host, 0.0, 0.0, 0.0, 0.0)
+        by_client.count([host] * SEEN, served=False)  # and then the overload ends
+    by_client.total.unserved = 2 * SEEN
+    for period in range(1, 200):  # one of them is there again at once
+        by_client.follow("192.0.2.1", PERIOD * period, 0.0, 0.0, 0.0, is_over=True)
+    assert by_client.follow("192.0.2.2", PERIOD * 200, 0.0, 0.0, 0.0, is_over=True) == 0.0
+    assert not by_client.asks
+
+
+def test_overload_long_after_another_begins_with_the_first_part(by_client):
+    by_client.total.part = 0.9
+    by_client.begin(1.0)
+    assert by_client.total.part == 0.9
+    by_client.begin(3600.0)
+    assert by_client.total.part == FIRST
+
+
+def test_first_client_long_after_the_overload_is_asked_for_nothing(by_client):
+    by_client.follow("192.0.2.1", 0.0, 0.0, 0.0, 0.0)
+    by_client.count(["192.0.2.1"] * SEEN, served=False)
+    by_client.total.unserved = SEEN
+    assert by_client.follow("192.0.2.2", 3600.0, 0.0, 0.0, 0.0, is_over=True) == 0.0
+    assert not by_client.asks
+
+
 def test_after_the_overload_clients_are_forgotten_one_by_one(by_client):
     assert by_client.follow("192.0.2.1", 0.0, 0.0, 0.0, 0.0) == FIRST
     parts = [

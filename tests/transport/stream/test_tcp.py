@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import resource
@@ -1132,6 +1133,22 @@ def test_many_connections_with_messages_left_take_turns(stacks, connect):
     assert most_in_a_turn(served) <= MESSAGES
     left = [flow for _, flow in served[5 * MESSAGES :]]
     assert len(set(left[: 5 * MESSAGES])) == 5
+
+
+def test_messages_that_wait_take_no_more_memory_than_their_bytes(stacks, connect):
+    stack = stacks()
+    receive, kept = stack.tcp.receive, []
+
+    def receiving(data, flow):
+        kept.append([*flow._backlog])
+        receive(data, flow)
+
+    stack.tcp.receive = receiving
+    peer = connect(stack)
+    peer.send(b"".join(options(number) for number in range(1, 31)))
+    assert [peer.message().status for _ in range(30)] == [200] * 30
+    assert len(kept[0]) == 30 - MESSAGES
+    assert not gc.get_referents(*kept[0]) and not any(map(gc.is_tracked, kept[0]))
 
 
 def test_rest_of_a_message_behind_many_others_has_its_time_after_them(stacks, connect):

@@ -882,7 +882,7 @@ def test_contact_that_stays_when_another_of_its_udp_flow_expires_ends_with_the_f
 
 
 def test_flows_of_bindings_that_other_processes_remove_are_bounded(sip, monkeypatch):
-    monkeypatch.setattr(ends, "NOTED_FLOWS", 3)
+    monkeypatch.setattr(ended_bindings, "NOTED_FLOWS", 3)
     memory = MemoryBindings(sip.clock.wall)
     location = Location(Faulty(memory, sleep=sip.clock.sleep))
     office = Office(sip, RegistrarProxy(location))

@@ -8,10 +8,11 @@
  * name_addr(text), via(text), cseq(text): NameAddr.parse, Via.parse and CSeq.parse. The first two put a tag or a branch to
  *     what is remembered.
  * head(start_line, lines, length): head() of head.py, which it calls for text that is not UTF-8 and for odd Content-Lengths.
+ * usual_length(data, at, section, max_lines, max_line): usual_length() of framer.py.
  * echo(lines, echoed, start_line, tag): echo() of echo.py, which it calls for text that is not UTF-8.
  */
 /* What the functions take and return. The same number is in speedups.py, which refuses a build of another one. */
-#define INTERFACE 2
+#define INTERFACE 3
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030A0000
 #include <Python.h>
@@ -748,6 +749,83 @@ static PyObject *has_to_tag(PyObject *module, PyObject *data)
     Py_RETURN_TRUE; /* not found: parse() decides */
 }
 
+/* ---- usual_length(): where a message of a stream ends, see framer.py */
+
+#define LONGEST_LENGTH 8 /* digits */
+
+/* Return the number in a Content-Length; -1 for any but 1 to LONGEST_LENGTH digits. */
+static Py_ssize_t read_length(const char *at, const char *stop)
+{
+    while (at < stop && (*at == ' ' || *at == '\t'))
+        at++;
+    while (stop > at && (stop[-1] == ' ' || stop[-1] == '\t'))
+        stop--;
+    if (at == stop || stop - at > LONGEST_LENGTH)
+        return -1;
+    Py_ssize_t value = 0;
+    for (; at < stop; at++) {
+        if (*at < '0' || *at > '9')
+            return -1;
+        value = value * 10 + (*at - '0');
+    }
+    return value;
+}
+
+/* The same loop as in scan(), without an object for each line. A folded line is for scan(). */
+static Py_ssize_t measure(const char *begin, const char *stop, Py_ssize_t max_lines, Py_ssize_t max_line)
+{
+    Py_ssize_t length = -1, count = -1; /* the start line is none of them */
+    for (const char *at = begin;; count++) {
+        const char *end = memchr(at, '\n', stop - at);
+        if (!end || end == at || *--end != '\r' || memchr(at, '\r', end - at) || end - at > max_line)
+            return 0;
+        if (end == at)
+            return length < 0 ? 0 : end + 2 - begin + length;
+        if (count >= max_lines)
+            return 0;
+        if (count >= 0) {
+            const char *name_end = at, *colon;
+            while (is_token[(unsigned char)*name_end])
+                name_end++;
+            for (colon = name_end; *colon == ' ' || *colon == '\t';)
+                colon++;
+            if (name_end == at || *colon != ':')
+                return 0;
+            if (is_called(at, name_end - at, "content-length") || is_called(at, name_end - at, "l")) {
+                if (length >= 0)
+                    return 0;
+                length = read_length(colon + 1, end);
+                if (length < 0)
+                    return 0;
+            }
+        }
+        at = end + 2;
+    }
+}
+
+static PyObject *usual_length(PyObject *module, PyObject *const *args, Py_ssize_t count_of_args)
+{
+    (void)module;
+    if (count_of_args != 5) {
+        PyErr_SetString(PyExc_TypeError, "usual_length(data, at, section, max_lines, max_line)");
+        return NULL;
+    }
+    const char *stop, *begin;
+    if (PyByteArray_Check(args[0])) {
+        begin = PyByteArray_AsString(args[0]);
+        stop = begin + PyByteArray_Size(args[0]);
+    } else if (!(begin = peeked(args[0], &stop)))
+        return NULL;
+    Py_ssize_t at = PyLong_AsSsize_t(args[1]), section = PyLong_AsSsize_t(args[2]);
+    Py_ssize_t max_lines = PyLong_AsSsize_t(args[3]), max_line = PyLong_AsSsize_t(args[4]);
+    if (PyErr_Occurred())
+        return NULL;
+    if (at < 0 || section < 0 || stop - begin < at)
+        return PyLong_FromLong(0);
+    begin += at;
+    return PyLong_FromSsize_t(measure(begin, stop - begin > section ? begin + section : stop, max_lines, max_line));
+}
+
 /* ---- echo(): an answer that is nothing but a status */
 
 #define MOST_ECHOED 64 /* lines; the Python twin takes longer answers */
@@ -1342,6 +1420,8 @@ static PyMethodDef methods[] = {
     {"setup_via", setup_via, METH_VARARGS, "setup_via(Via, Parameters, known, slow)"},
     {"request_key", request_key, METH_O, "request_key(data): see peek.py"},
     {"has_to_tag", has_to_tag, METH_O, "has_to_tag(data): see peek.py"},
+    {"usual_length", (PyCFunction)(void (*)(void))usual_length, METH_FASTCALL,
+     "usual_length(data, at, section, max_lines, max_line): see framer.py"},
     {"forget", forget, METH_NOARGS, "forget(): drop the remembered spellings, after a name was registered"},
     {NULL, NULL, 0, NULL},
 };

@@ -11,6 +11,7 @@ CRLF. After a fault the rest of a stream cannot be read.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from ..arguments import received
 from ..errors import ParseError
@@ -19,6 +20,7 @@ from .message import Request, Response
 from .parser import DEFAULT_LIMITS, ParserLimits, content_length, parse
 from .scan import BAD_BREAK, LONG_LINE, Framed, Scanned, fail
 from .scan import fastest as scan
+from .speedups import c
 
 HEADER_SECTION = 32768
 """Most bytes from the start line to the blank line, half of those of a message. More is a 513. No
@@ -37,6 +39,46 @@ _MANY = PONG * 512  # skipped at once, because a regular expression would rememb
 _STARTS = frozenset(b"".join(re.findall(rf"[{TOKEN_CHARACTERS}]".encode(), bytes(range(128)))))
 
 _CR = 13
+_USUAL_DIGITS = re.compile(r"[0-9]{1,8}").fullmatch
+
+
+def usual_length(
+    data: bytes | bytearray, at: int, section: int, max_lines: int, max_line: int
+) -> int:
+    """Return the length of a message without a folded line and with one Content-Length, as _measure
+    finds it. 0 for any other message, and before its header section is complete.
+
+    It makes no object for each header line, because most messages in overload are never read.
+
+    Args:
+        data: Bytes of a stream.
+        at: Index of the start line.
+        section: Most bytes of the header section.
+        max_lines: Most header lines.
+        max_line: Most bytes in a header line.
+    """
+    end = data.find(_END, at, at + section)
+    head = bytes(data[at : end + 4])
+    try:
+        _, lines, fields, length = scan(head, max_lines, max_line)
+    except ParseError:
+        return 0
+    value = fields.get("Content-Length")
+    if (
+        length != len(head)
+        or type(value) is not str
+        or not _USUAL_DIGITS(value)
+        or any("\r" in text for _, text, _ in lines)
+    ):
+        return 0
+    return length + int(value)
+
+
+fastest_length: Callable[[bytes | bytearray, int, int, int, int], int] | None = None
+"""usual_length() in C. None where the C extension is not built: the Python version costs more than
+it would save for each message."""
+if c is not None:
+    fastest_length = c.usual_length
 
 
 class Framer:
@@ -128,6 +170,7 @@ class Framer:
         if isinstance(data, str):
             data = received("data", data, "feed({})")
         messages: list[bytes] = []
+        limits = self._limits
         source: bytes | bytearray = data
         if self._kept:
             self._kept += data
@@ -141,14 +184,20 @@ class Framer:
                         break
                 needed, scanned = self._needed, None
                 if not needed:
-                    needed, scanned = self._measure(source, at, size)
+                    if fastest_length is not None and not self._searched:
+                        section, headers = self._section, limits.headers
+                        needed = fastest_length(source, at, section, headers, limits.line)
+                    if not needed or needed > limits.message:
+                        needed, scanned = self._measure(source, at, size)
                 if not needed or needed > size - at:
                     self._needed = needed
                     break
-                message = Framed(source[at : at + needed])
-                if scanned is not None:
-                    message.scanned, message.limits = scanned, self._limits
-                messages.append(message)
+                if scanned is None:
+                    messages.append(bytes(source[at : at + needed]))
+                else:
+                    message = Framed(source[at : at + needed])
+                    message.scanned, message.limits = scanned, limits
+                    messages.append(message)
                 at += needed
                 self._needed = self._searched = self._breaks = 0
                 self._lined = False

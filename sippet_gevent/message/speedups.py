@@ -1,8 +1,8 @@
 """The functions in C, if they are built and wanted. Pure.
 
 Those of `_speedups.c` have twins in Python, which they replace in the file of that: scan.py,
-echo.py, address.py, via.py, uri.py, mandatory.py. SIPPET_PUREPYTHON=1 in the environment turns all
-functions in C off.
+echo.py, address.py, via.py, uri.py, mandatory.py, framer.py. SIPPET_PUREPYTHON=1 in the environment
+turns all functions in C off.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import warnings
 from types import ModuleType
 
-INTERFACE = 2
+INTERFACE = 3
 """INTERFACE of `_speedups.c`. A change of what its functions take or return raises both."""
 
 

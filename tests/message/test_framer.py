@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sippet_gevent.errors import ParseError
-from sippet_gevent.message.framer import HEADER_SECTION, PING, PONG, Framer
+from sippet_gevent.message import framer as framer_module
+from sippet_gevent.message.framer import HEADER_SECTION, PING, PONG, Framer, usual_length
 from sippet_gevent.message.message import Message
 from sippet_gevent.message.parser import DEFAULT_LIMITS, ParserLimits, parse
+from sippet_gevent.message.scan import Framed
 
 from ..conformance import corpus
 from ..pace import is_within
@@ -322,11 +324,14 @@ def test_body_may_hold_what_looks_like_messages():
 
 
 @pytest.mark.parametrize("pieces", [1, 2])
-def test_framed_message_is_read_like_the_same_bytes(pieces):
+@pytest.mark.parametrize("length", [None, usual_length], ids=["scanned", "measured"])
+def test_framed_message_is_read_like_the_same_bytes(pieces, length, monkeypatch):
+    monkeypatch.setattr(framer_module, "fastest_length", length)
     framer = Framer()
     at = len(SPOKEN) // 2 if pieces == 2 else 0
     (framed,) = framer.feed(SPOKEN[:at]) + framer.feed(SPOKEN[at:])
-    assert framed.scanned is not None  # else this proves nothing
+    was_scanned = isinstance(framed, Framed) and framed.scanned is not None
+    assert was_scanned == (length is None or pieces == 2)  # else this proves nothing
     found, plain = parse(framed), parse(SPOKEN)
     assert (found.headers.lines, found.headers.fields, found.body) == (
         plain.headers.lines,

@@ -16,6 +16,7 @@ from sippet_gevent.message.address import NameAddr
 from sippet_gevent.message.echo import echo
 from sippet_gevent.message.fields import rfc3261 as values
 from sippet_gevent.message.fields.rfc3261 import CSeq
+from sippet_gevent.message.framer import usual_length
 from sippet_gevent.message.head import head
 from sippet_gevent.message.header import ROWS
 from sippet_gevent.message.headers import Headers
@@ -113,6 +114,60 @@ def test_twins_agree_on_broken_messages():
     assert not differences(mutations(3000, seed=3261))
 
 
+def different_lengths(messages):
+    """The messages that the twins find of different length, alone and behind another one, as bytes and as a bytearray."""
+    return [
+        (data[:200], at, limits)
+        for data in messages
+        for at, limits in [(0, (8192, *LIMITS[0])), (3, (120, *LIMITS[0])), (0, (8192, *LIMITS[1]))]
+        if not c.usual_length(data, at, *limits)
+        == c.usual_length(bytearray(data), at, *limits)
+        == usual_length(data, at, *limits)
+    ]
+
+
+@built
+@corpus.needed
+def test_twins_find_the_same_end_of_every_message_of_the_corpus():
+    messages = [row.data for row in corpus.datagrams()]
+    assert not different_lengths(messages)
+    found = [c.usual_length(data, 0, 32768, 256, 8192) for data in messages]
+    assert sum(length == len(data) for length, data in zip(found, messages)) > len(messages) / 4
+
+
+@built
+def test_twins_find_the_same_end_of_broken_messages():
+    assert not different_lengths(mutations(3000, seed=183))
+
+
+LENGTHS = [
+    "0",
+    "7",
+    "007",
+    " 7\t",
+    "",
+    "-1",
+    "+1",
+    "1e1",
+    "99999999",
+    "999999999",
+    "7 7",
+    "\u0667",
+    "7;a",
+]
+
+
+@built
+@pytest.mark.parametrize(
+    "line", ["Content-Length: {}", "L:{}", "content-length :{}", "Content-Length:\r\n {}", "X: {}"]
+)
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("more", ["", "l: 7\r\n", "X:\r\n 7\r\n", "X\r\n", "\n"])
+def test_twins_find_the_same_end_by_a_content_length(line, length, more):
+    data = f"OPTIONS sip:a SIP/2.0\r\n{line.format(length)}\r\n{more}\r\n1234567".encode()
+    assert not different_lengths([data])
+
+
 LINE_BREAKS = st.sampled_from(["\r\n"] * 8 + ["\n", "\r", "\n\r", "\r\n ", "\r\n\t \r\n "])
 NAMES = st.one_of(
     st.sampled_from(
@@ -162,6 +217,7 @@ def messages(draw) -> bytes:
 @given(messages())
 def test_twins_agree_on_whatever_hypothesis_makes_up(data):
     assert not differences([data])
+    assert not different_lengths([data])
 
 
 @built
@@ -169,6 +225,7 @@ def test_twins_agree_on_whatever_hypothesis_makes_up(data):
 @given(st.binary(max_size=200))
 def test_twins_agree_on_noise(data):
     assert not differences([data])
+    assert not different_lengths([data])
 
 
 def blocks_left(run) -> int:

@@ -17,7 +17,7 @@ import sippet_gevent
 from sippet_gevent import Authenticated, Location, Registrar, Stack, TrustDomain, forward, parse
 from sippet_gevent.core.auth.digest import Session, ha1
 from sippet_gevent.engine import shedding
-from sippet_gevent.engine.overload import STANDING
+from sippet_gevent.engine.lateness import STANDING
 from sippet_gevent.engine.shedding import PATIENCE
 from sippet_gevent.transaction.timers import Timers
 

@@ -53,6 +53,7 @@ class Engine(TransactionLayer):
         self.overload = self.ingress.overload
         """Sorts messages while more arrive than can be served."""
         self._deadlines.late = self.overload.loop_is_late
+        self.overload.changed = self._let_streams_sort
         self.workers = self.ingress.workers
         self.crashes = self.ingress.crashes
         self.transports: list[Transport] = []
@@ -111,9 +112,17 @@ class Engine(TransactionLayer):
         port = transport.default_port if listener.port is None else listener.port
         transport.start((listener.host, port), self.ingress.entrance(), self)
         self.transports.append(transport)
+        self._let_streams_sort()
         host, port = transport.local
         log.info("listening: address=%s:%s:%d", transport.name.lower(), bracketed(host), port)
         transport.listener = listener.bound(transport.name.lower(), port)
+
+    def _let_streams_sort(self) -> None:
+        """Have the messages of connections sorted while the stack is overloaded."""
+        receive = self.ingress.entrance(sorts=self.overload.is_active)
+        for transport in self.transports:
+            if isinstance(transport, StreamTransport):
+                transport.receive = receive
 
     def close(self, transport: Transport) -> None:
         """Close one transport; nothing happens if it is not open."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import gevent
 
@@ -80,12 +81,21 @@ class Ingress:
             serve=self.workers.run,
             repeat=self._receive_copy,
             refuse=self.stateless.refuse_overload,
+            sends=self.stateless.send_joined,
             crashed=self._crashed,
         )
         """Sorts messages while more arrive than can be served."""
 
-    def entrance(self) -> Receive:
-        """Return the callable that a transport calls with each message, in the hub."""
+    def entrance(self, *, sorts: bool = False) -> Receive:
+        """Return the callable that a transport calls with each message, in the hub.
+
+        Args:
+            sorts: True for connections while the stack is overloaded. Their messages are sorted in
+                the hub then, because most of them need no greenlet.
+        """
+        if sorts:
+            take = partial(self.overload.take, is_measured=False)
+            return take if self.accept is None else partial(self._receive_accepted, accepted=take)
         return self.workers.run if self.accept is None else self._receive_accepted
 
     def waited(self, transport: Transport, seconds: float, *, stands: bool) -> Receive | None:

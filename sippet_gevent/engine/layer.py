@@ -106,6 +106,13 @@ class TransactionLayer:
         if self.tap is not None:
             self.tap.tell("out", data, flow, transaction)
 
+    def send_joined(self, flow: Flow, messages: list[bytes]) -> None:
+        """Send several whole messages at once by a flow that is a stream. Raises TransportError."""
+        flow.send(b"".join(messages))
+        if self.tap is not None:
+            for data in messages:
+                self.tap.tell("out", data, flow, None)
+
     def answer(self, flow: Flow, response: Response) -> None:
         """Send a response that no transaction will repeat. Its request counts as answered."""
         self.counters.answered += 1

@@ -4,7 +4,7 @@
 Nothing is set: the capacity is what is left of the process's time when everything that frees state
 has been done. All times are parts of T1, because after T1 a client sends its request again.
 
-shedding.py has what becomes of those that are not served.
+lateness.py tells when it begins, and shedding.py has what becomes of those that are not served.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ..transaction.keys import server_key
 from ..transaction.machines import RECV_REQUEST
 from ..transport.base import Flow, Receive
 from .admission import OVERLOAD
+from .lateness import Lateness
 from .layer import TransactionLayer
 from .queue import WAITING_BYTES, NewRequests
 from .shedding import PATIENCE, SHED_SECONDS, Shedding
@@ -37,13 +38,6 @@ newest request is served first, and one that has waited too long gets 503. In Sh
 not even time for all refusals, and the rest is dropped."""
 
 STATES = (NORMAL, REFUSING, SHEDDING)
-
-LATE = 0.1
-"""Of T1, 50 ms: a wait in the kernel that is late. That alone is no overload; see STANDING."""
-
-STANDING = 0.2
-"""Of T1, 100 ms: for so long all waits must be late before the state is Refusing. The queue behind
-a single pause of the process is served before that, and nobody is refused."""
 
 REFRESHES = 0.25
 """Part of the time that REGISTERs may take without waiting because they look like refreshes of
@@ -94,6 +88,7 @@ class Overload:
         serve: `serve(data, flow)` carries a message to its transaction or core. Called in the hub.
         repeat: `repeat(transaction, RECV_REQUEST, data, flow)` takes a retransmission.
         refuse: `refuse(data, flow, key, now)` answers a request with 503, without a transaction.
+        sends: `sends()` sends the answers of refuse() that wait.
         crashed: `crashed(error, data, flow)` takes an error that a message has caused in the hub.
     """
 
@@ -104,6 +99,7 @@ class Overload:
         serve: Receive,
         repeat: Callable[[ServerRecord, str, bytes, Flow], None],
         refuse: Callable[[bytes, Flow, str, float], None],
+        sends: Callable[[], None],
         crashed: Callable[[BaseException, bytes, Flow], None],
     ) -> None:
         self._layer = layer
@@ -114,9 +110,13 @@ class Overload:
         self._counters = layer.counters
         self._now = layer.clock.now
         t1 = layer.timers.t1
-        self._late, self._standing, self._patience = LATE * t1, STANDING * t1, PATIENCE * t1
+        self._lateness = Lateness(t1)
+        self._late, self._standing = self._lateness.late, self._lateness.standing
+        self._patience = PATIENCE * t1
         self.is_active = False
         """True in any state but Normal."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called when `is_active` has changed."""
         self.sorts = False
         """True if messages that arrive by connections must be given to set_aside()."""
         self.waiting = NewRequests(layer.sources)
@@ -125,12 +125,11 @@ class Overload:
         """Seconds that the last message measured has waited in the kernel."""
         self.periods = 0
         """Number of times that the state has left Normal."""
-        self._late_since: dict[object, float] = {}
-        self._arrival = 0.0
-        self._began = self._pressed = self._looked = 0.0
-        self._measured = 0.0
+        self._arrival = self._began = self._pressed = self._looked = self._measured = 0.0
         self._thinning = ThinningByClient(self._standing, self._late, self._patience)
-        self.shedding = Shedding(layer, self.waiting, self._thinning, refuse, self._pass, crashed)
+        self.shedding = Shedding(
+            layer, self.waiting, self._thinning, refuse, sends, self._pass, crashed
+        )
         """Refuses or drops new requests that are not served."""
         self._refreshes = TimeShare(REFRESHES, self._standing, layer.sources)
         self.strangers = TimeShare(STRANGERS, self._standing, layer.sources)
@@ -176,17 +175,12 @@ class Overload:
             take() while the stack is overloaded, otherwise None.
         """
         now = self._now()
-        self.delay = seconds
-        self._measured = now
-        if seconds < self._late:
-            self._late_since.pop(source, None)
-        elif self.is_active:
-            self._pressed = now
-        else:
-            since = self._late_since.setdefault(source, now) if stands else now
-            self._late_since[source] = since
-            if now - since >= self._standing:
-                self._begin(now)
+        self.delay, self._measured = seconds, now
+        if self.is_active:
+            if seconds >= self._late:
+                self._pressed = now
+        elif self._lateness.is_overload(source, seconds, now, stands=stands):
+            self._begin(now)
         if not self.is_active:
             return None
         self._arrival = now - seconds
@@ -214,8 +208,9 @@ class Overload:
         self._began = self._pressed = now
         self._thinning.begin(now)
         self.shedding.begin(now)
-        self._late_since.clear()
+        self._lateness.clear()
         self._admission.overloaded(True)
+        self.changed()
         self._watch()
         text = 'overload begins: delay_ms=%d reason="new requests are refused with 503"'
         self._counters.warn(OVERLOAD, now, text, self.delay * 1000, log=log)
@@ -224,6 +219,7 @@ class Overload:
         self.is_active = self.sorts = False
         self.parsed = None
         self._admission.overloaded(False)
+        self.changed()
         text = "overload ended: seconds=%.1f refused=%d dropped=%d"
         shed = self.shedding
         self._counters.warn(
@@ -232,10 +228,16 @@ class Overload:
 
     # ---- sorting
 
-    def take(self, data: bytes, flow: Flow) -> None:
-        """Take a message that has just arrived, in the hub: set it aside, or pass it on."""
+    def take(self, data: bytes, flow: Flow, *, is_measured: bool = True) -> None:
+        """Take a message that has just been read, in the hub: set it aside, or pass it on.
+
+        Args:
+            data: The message.
+            flow: Its flow.
+            is_measured: True if waited() has told when it arrived. False on a connection.
+        """
         try:
-            if self.set_aside(data, flow, self._arrival):
+            if self.set_aside(data, flow, self._arrival if is_measured else None):
                 return
         except Exception as error:  # one that reaches the loop would end the reading of the socket
             if self._counters.balance <= 0:
@@ -434,7 +436,8 @@ class Overload:
         self.shedding.stop(self._now())
         self._admission.overloaded(False)
         self.is_active = self.sorts = self._is_scheduled = False
-        self._late_since.clear()
+        self.changed()
+        self._lateness.clear()
         self._thinning.clear()
         self.parsed = None
         if self._timer is not None:

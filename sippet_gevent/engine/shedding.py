@@ -22,6 +22,10 @@ REFUSALS = 0.15
 """Part of the time that refusals may take. One costs a tenth of the CPU of a call, so this is
 enough for one to each call that is served. With all the time for refusals, no call is served."""
 
+TOGETHER = 0.02
+"""Of T1, 10 ms: requests that would wait too long so soon are refused with the one that has. Then
+several refusals of one connection are sent together."""
+
 SAVED = 0.05
 """Seconds for refusals that may be saved. The first ones come all at once."""
 
@@ -39,13 +43,15 @@ class Shedding:
         waiting: The new requests that wait.
         thinning: Counts those that are not served.
         refuse: `refuse(data, flow, key, now)` answers a request with 503, without a transaction.
+        sends: `sends()` sends the answers of refuse() that wait.
         passes: `passes(data, flow)` serves a message: the CANCEL of a request.
         crashed: `crashed(error, data, flow)` takes an error that a request has caused in the hub.
     """
 
     __slots__ = (
-        "_crashed", "_earned", "_layer", "_now", "_passes", "_patience", "_thinning", "_waiting",
-        "budget", "dropped", "longest", "lost", "refuse", "refused", "shed_at",
+        "_crashed", "_earned", "_layer", "_now", "_passes", "_patience", "_sends",
+        "_thinning", "_together", "_waiting", "budget", "dropped", "longest", "lost", "refuse",
+        "refused", "shed_at",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +60,7 @@ class Shedding:
         waiting: NewRequests,
         thinning: ThinningByClient,
         refuse: Callable[[bytes, Flow, str, float], None],
+        sends: Callable[[], None],
         passes: Receive,
         crashed: Callable[[BaseException, bytes, Flow], None],
     ) -> None:
@@ -61,7 +68,9 @@ class Shedding:
         self._now = layer.clock.now
         self._waiting, self._thinning = waiting, thinning
         self._patience = PATIENCE * layer.timers.t1
+        self._together = TOGETHER * layer.timers.t1
         self.refuse, self._passes, self._crashed = refuse, passes, crashed
+        self._sends = sends
         # the patience of a client on a connection, which repeats nothing
         self.longest = 64 * layer.timers.t1
         self.lost = RefusedLately(self.longest)
@@ -86,18 +95,23 @@ class Shedding:
     def clear(self, now: float, until: float) -> None:
         """Refuse or drop requests that have waited for too long, the oldest first."""
         waiting, requests = self._waiting, self._waiting.requests
+        patience = self._patience
         while requests and self.budget > 0:
             key = next(iter(requests))
             arrival, data, flow, cancel, _ = requests[key]
-            if now - arrival < self._patience or now >= until:
-                return
+            if now - arrival < patience or now >= until:
+                break
+            patience = self._patience - self._together
             waiting.pop(key)
             self._thinning.total.unserved += 1
             if self._thinning.clients:
                 self._thinning.count((flow.remote[0],), served=False)
-            now = self.refuse_one(key, data, flow, now)
+            now = self._refuse(key, data, flow, now)
             if cancel is not None:
+                now = self._send(now)  # the 503 goes before the answer to its CANCEL
                 self._passes(*cancel)
+        if patience < self._patience:
+            now = self._send(now)
         if requests and now < until:
             late = waiting.take_late(now - self._patience, now - self.longest)
             if late:
@@ -107,7 +121,18 @@ class Shedding:
                     self._thinning.count(hosts, served=False)
                 self.drop(late, now)
 
-    def refuse_one(self, key: str, data: bytes, flow: Flow, now: float) -> float:
+    def refuse_one(self, key: str, data: bytes, flow: Flow, now: float) -> None:
+        """Answer a request with 503 at once."""
+        self._send(self._refuse(key, data, flow, now))
+
+    def _send(self, now: float) -> float:
+        """Send the answers of several requests. Return the time after that."""
+        self._sends()
+        after = self._now()
+        self.budget -= after - now
+        return after
+
+    def _refuse(self, key: str, data: bytes, flow: Flow, now: float) -> float:
         """Answer a request with 503. Return the time after that."""
         self.refused += 1
         try:

@@ -11,6 +11,7 @@ from ..message.echo import fastest_echo as echo
 from ..message.headers import Headers
 from ..message.mandatory import mandatory_of_via, plain_mandatory, read_mandatory
 from ..message.message import Request, Response
+from ..message.parser import parse
 from ..message.scan import USUAL, Fields, Line
 from ..message.scan import fastest as scan
 from ..observe.log_values import Plain
@@ -50,6 +51,8 @@ class Stateless:
         self._now = layer.clock.now
         self.feedback = Feedback(layer)
         """Tells clients how much less to send (RFC 7339)."""
+        self.joined: dict[Flow, list[bytes]] = {}
+        """Refusals that wait for send_joined(), by their connections."""
         self._keyed = blake2b(digest_size=TAG_LENGTH // 2, key=layer.secret)
         self._errors = TokenBuckets(
             layer.limits.errors_per_second, layer.limits.errors_burst, layer.limits.sources
@@ -89,6 +92,9 @@ class Stateless:
         The 503 has a Retry-After although RFC 7339 §5.10.2 wants none for clients without overload
         control. Those know no other sign (RFC 3261 §21.5.4), and a phone without it tries again at
         once. A request that was refused before gets the same seconds again.
+
+        The answers of one stream wait for send_joined(), because encrypting and sending takes as
+        long for several as for one.
 
         Args:
             data: The request, outside a dialog.
@@ -133,12 +139,25 @@ class Stateless:
             admission.refused[OVERLOAD] = admission.refused.get(OVERLOAD, 0) + 1
         counters.answered += 1
         answer = echo(lines, _ECHOED, f"{_UNAVAILABLE}{seconds}", self._tag_of(fields))
+        if reply.is_stream:
+            self.joined.setdefault(reply, []).append(answer)
+            return
         try:
             layer.send(reply, answer)
         except TransportError as error:
             counters.send_errors += 1
             request = Request.read("INVITE", "", Headers(lines, fields), b"")
             layer._warn_unsent(reply, request, error)
+
+    def send_joined(self) -> None:
+        """Send the refusals of each connection together."""
+        joined, self.joined = self.joined, {}
+        for flow, answers in joined.items():
+            try:
+                self._layer.send_joined(flow, answers)
+            except TransportError as error:
+                self._counters.send_errors += len(answers)
+                self._layer._warn_unsent(flow, parse(answers[0]), error)
 
     def _read(self, start_line: str, lines: list[Line], fields: Fields, flow: Flow) -> Flow:
         """Read a request in any spelling, and write our parameters into its Via. Return the flow of

@@ -83,6 +83,9 @@ class Flow:
     """False before a connection is established, and after it has ended."""
     is_lost: bool = False
     """True when a connection has ended for another reason than our close."""
+    is_stream: ClassVar[bool] = False
+    """True when the messages of a connection follow each other without frames, so that send() takes
+    several of them, joined."""
     bytes_received: int = 0
     """Bytes received by a connection, without those of TLS itself."""
     name: str | None = None

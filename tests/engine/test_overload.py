@@ -12,12 +12,13 @@ import gevent
 import pytest
 
 from sippet_gevent import Limits, Location, Registrar, Stack, forward, parse
+from sippet_gevent.engine import lateness
 from sippet_gevent.engine import overload as overload_module
+from sippet_gevent.engine.lateness import STANDING
 from sippet_gevent.engine.overload import (
     NORMAL,
     REFUSING,
     SHEDDING,
-    STANDING,
     STRANGERS,
 )
 from sippet_gevent.engine.queue import NewRequests
@@ -34,7 +35,7 @@ from ..core.wire import Peer
 CALLER = "10.0.0.50"
 T1 = 0.5
 
-LATE = overload_module.LATE * T1
+LATE = lateness.LATE * T1
 COST = 0.01
 """Seconds of virtual time that the core takes for a request, as a busy processor does."""
 
@@ -486,6 +487,111 @@ def test_forged_request_on_a_connection_has_the_same_share(sip, caller):
     assert 0 < handled(stack) < 70
     settle(sip)
     like_tcp.stop()
+
+
+@pytest.fixture
+def connected():
+    """A server with a TCP listener that is overloaded, and a connected socket."""
+    with Stack("tcp:127.0.0.1:0") as stack:
+        stack.on()(lambda request, tx: 200)
+        with plain_socket.create_connection(stack.engine.transports[0].local) as sock:
+            sock.settimeout(0)
+            until(lambda: stack.engine.transports[0].flows)
+            stack.engine.overload._begin(stack.clock.now())
+            yield stack, sock
+
+
+def by_tcp(method, number, to=""):
+    return (
+        f"{method} sip:bob@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:5070;branch=z9hG4bK{number};rport\r\n"
+        f"Max-Forwards: 70\r\nFrom: <sip:alice@127.0.0.1>;tag=a\r\nTo: <sip:bob@127.0.0.1>{to}\r\n"
+        f"Call-ID: {number}\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n"
+    ).encode()
+
+
+def test_new_requests_on_a_connection_wait_without_greenlets(connected):
+    stack, sock = connected
+    overload = stack.engine.overload
+    overload._is_scheduled = True  # no turn comes
+    before = stack.engine.workers.alive
+    sock.sendall(b"".join(by_tcp("INVITE", number) for number in range(50)))
+    until(lambda: len(overload.waiting) == 50)
+    assert stack.engine.workers.alive == before
+
+
+def test_refusals_of_a_connection_are_sent_together(connected, monkeypatch):
+    stack, sock = connected
+    overload, writes = stack.engine.overload, []
+    (flow,) = stack.engine.transports[0].flows
+    write = type(flow).write
+    monkeypatch.setattr(
+        type(flow), "write", lambda self, data: writes.append(data) or write(self, data)
+    )
+    overload._is_scheduled = True
+    sock.sendall(b"".join(by_tcp("INVITE", number) for number in range(20)))
+    until(lambda: len(overload.waiting) == 20)
+    overload.shedding.budget, overload.shedding._patience = 60.0, 0.0
+    gevent.get_hub().loop.run_callback(overload.shedding.clear, stack.clock.now(), float("inf"))
+    until(lambda: writes)
+    assert len(writes) == 1
+    assert writes[0].count(b"SIP/2.0 503 ") == refused(stack) == 20
+    (_, _, head) = writes[0].partition(b"Call-ID: ")
+    assert head.startswith(b"0\r\n")  # in the order of their arrival
+
+
+def test_repeated_request_on_a_connection_gets_its_503_at_once(connected):
+    stack, sock = connected
+    overload = stack.engine.overload
+    key = parse(by_tcp("INVITE", 1)).mandatory.key
+    stack.engine.admission.lately.add([key], 5, stack.clock.now())
+    sock.sendall(by_tcp("INVITE", 1))
+    until(lambda: overload.shedding.refused == 1)
+    assert not stack.engine.ingress.stateless.joined
+
+
+def test_connection_that_breaks_before_its_refusals_costs_only_these(connected, caplog):
+    stack, sock = connected
+    overload = stack.engine.overload
+    (flow,) = stack.engine.transports[0].flows
+    overload._is_scheduled = True
+    sock.sendall(by_tcp("INVITE", 1) + by_tcp("INVITE", 2))
+    until(lambda: len(overload.waiting) == 2)
+    flow.close()
+    overload.shedding.budget, overload.shedding._patience = 60.0, 0.0
+    overload.shedding.clear(stack.clock.now(), float("inf"))
+    assert stack.stats()["send_errors"] == 2
+    assert not overload.waiting
+
+
+def test_messages_of_connections_go_to_workers_after_the_overload(connected):
+    stack, sock = connected
+    transport = stack.engine.transports[0]
+    assert transport.receive != stack.engine.workers.run
+    stack.engine.overload._end(stack.clock.now())
+    assert transport.receive == stack.engine.workers.run
+
+
+def test_filter_is_asked_for_messages_of_connections_in_overload():
+    with Stack("tcp:127.0.0.1:0", accept=lambda data, flow: False) as stack:
+        stack.engine.overload._begin(stack.clock.now())
+        with plain_socket.create_connection(stack.engine.transports[0].local) as sock:
+            sock.sendall(by_tcp("INVITE", 1))
+            until(lambda: stack.stats()["dropped"] == {"filtered": 1})
+
+
+def test_request_that_is_late_soon_is_refused_with_the_one_that_is_late(sip, caller, busy):
+    overload = busy.overload
+    overload._is_scheduled = True
+    for after in (0.0, 0.009, 0.002):  # 0, 9 and 11 ms
+        pass_time(sip.clock, after)
+        arrive(busy, caller.request("INVITE"))
+    pass_time(sip.clock, PATIENCE * T1 - 0.0111)
+    overload.shedding.budget = 60.0
+    overload.shedding.clear(sip.clock.now(), float("inf"))
+    assert refused(busy) == 0  # none is late
+    pass_time(sip.clock, 0.0002)
+    overload.shedding.clear(sip.clock.now(), float("inf"))
+    assert (refused(busy), len(overload.waiting)) == (2, 1)
 
 
 def test_request_within_a_dialog_is_parsed_once_in_overload(sip, caller, busy, monkeypatch):

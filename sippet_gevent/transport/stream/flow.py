@@ -22,6 +22,8 @@ class StreamFlow(Connection):
 
     __slots__ = ("_backlog", "_framer", "_pings")
 
+    is_stream = True
+
     def __init__(
         self,
         transport: StreamTransport,

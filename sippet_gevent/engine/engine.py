@@ -143,9 +143,11 @@ class Engine(TransactionLayer):
         """Answer the unreadable message of a stream, if its header section allows that."""
         self.ingress.stateless.refuse(error, flow)
 
-    def waited(self, transport: Transport, seconds: float, *, stands: bool) -> Receive | None:
+    def waited(
+        self, transport: Transport, seconds: float, *, stands: bool, dropped: bool = False
+    ) -> Receive | None:
         """Take a transport's report of how long a message has waited; see Events."""
-        return self.ingress.waited(transport, seconds, stands=stands)
+        return self.ingress.waited(transport, seconds, stands=stands, dropped=dropped)
 
     def is_noise(self, data: bytes, flow: Flow) -> bool:
         """Take a datagram without a line break; see Events."""

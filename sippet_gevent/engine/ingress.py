@@ -98,10 +98,12 @@ class Ingress:
             return take if self.accept is None else partial(self._receive_accepted, accepted=take)
         return self.workers.run if self.accept is None else self._receive_accepted
 
-    def waited(self, transport: Transport, seconds: float, *, stands: bool) -> Receive | None:
+    def waited(
+        self, transport: Transport, seconds: float, *, stands: bool, dropped: bool
+    ) -> Receive | None:
         """Return the callable that takes messages instead of entrance(), while the stack is
         overloaded."""
-        take = self.overload.waited(transport, seconds, stands=stands)
+        take = self.overload.waited(transport, seconds, stands=stands, dropped=dropped)
         return take if take is None or self.accept is None else self._take_accepted
 
     def is_noise(self, data: bytes, flow: Flow) -> bool:

@@ -24,7 +24,7 @@ from ..transaction.keys import server_key
 from ..transaction.machines import RECV_REQUEST
 from ..transport.base import Flow, Receive
 from .admission import OVERLOAD
-from .lateness import Lateness
+from .lateness import LOOP, Lateness
 from .layer import TransactionLayer
 from .queue import WAITING_BYTES, NewRequests
 from .shedding import PATIENCE, SHED_SECONDS, Shedding
@@ -163,13 +163,16 @@ class Overload:
 
     # ---- the measure
 
-    def waited(self, source: object, seconds: float, *, stands: bool) -> Receive | None:
+    def waited(
+        self, source: object, seconds: float, *, stands: bool, dropped: bool = False
+    ) -> Receive | None:
         """Take a report of the time that a message has waited, or that the loop is late.
 
         Args:
             source: The socket, or whatever has measured it.
             seconds: The time.
             stands: True if there was no moment without a queue since the last report of the source.
+            dropped: True if the kernel has dropped messages since then.
 
         Returns:
             take() while the stack is overloaded, otherwise None.
@@ -177,9 +180,9 @@ class Overload:
         now = self._now()
         self.delay, self._measured = seconds, now
         if self.is_active:
-            if seconds >= self._late:
+            if seconds >= self._late or dropped:
                 self._pressed = now
-        elif self._lateness.is_overload(source, seconds, now, stands=stands):
+        elif self._lateness.is_overload(source, seconds, now, stands=stands, dropped=dropped):
             self._begin(now)
         if not self.is_active:
             return None
@@ -189,7 +192,7 @@ class Overload:
     def loop_is_late(self, seconds: float) -> None:
         """Take the lateness of a timer, which shows how long messages of connections wait."""
         now = self._now()
-        self.waited("loop", seconds, stands=now - self._looked < LOOP_SECONDS)
+        self.waited(LOOP, seconds, stands=now - self._looked < LOOP_SECONDS)
         self._looked = now
 
     def thinning(self, host: str) -> float:
@@ -229,13 +232,8 @@ class Overload:
     # ---- sorting
 
     def take(self, data: bytes, flow: Flow, *, is_measured: bool = True) -> None:
-        """Take a message that has just been read, in the hub: set it aside, or pass it on.
-
-        Args:
-            data: The message.
-            flow: Its flow.
-            is_measured: True if waited() has told when it arrived. False on a connection.
-        """
+        """Take a message that has just been read, in the hub: set it aside, or pass it on. With
+        `is_measured`, waited() has told when it arrived."""
         try:
             if self.set_aside(data, flow, self._arrival if is_measured else None):
                 return

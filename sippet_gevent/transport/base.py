@@ -242,7 +242,9 @@ class Events(Protocol):
             `matched`, `unmatched` or `truncated`, the counter in `stack.stats()["icmp"]`.
         """
 
-    def waited(self, transport: Transport, seconds: float, *, stands: bool) -> Receive | None:
+    def waited(
+        self, transport: Transport, seconds: float, *, stands: bool, dropped: bool = False
+    ) -> Receive | None:
         """Report how long a message has waited in the kernel before it was read. Call it in the
         hub, once for a burst of messages at most.
 
@@ -250,6 +252,7 @@ class Events(Protocol):
             transport: The transport that reads.
             seconds: The time since its arrival.
             stands: True if messages have waited all the time since the last report.
+            dropped: True if the kernel has dropped messages since the last report.
 
         Returns:
             None as long as the messages go to `receive`. While the stack is overloaded, the
@@ -283,7 +286,9 @@ class _Ignored:
     ) -> str:
         return "unmatched"
 
-    def waited(self, transport: Transport, seconds: float, *, stands: bool) -> Receive | None:
+    def waited(
+        self, transport: Transport, seconds: float, *, stands: bool, dropped: bool = False
+    ) -> Receive | None:
         return None
 
     def is_noise(self, data: bytes, flow: Flow) -> bool:

@@ -1178,6 +1178,54 @@ def test_datagrams_dropped_by_the_kernel_are_counted_with_one_line(caplog):
     assert "count=" in lines[0]
 
 
+def by_udp(number):
+    return by_tcp("OPTIONS", number).replace(b"SIP/2.0/TCP", b"SIP/2.0/UDP")
+
+
+def compute(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+def test_drops_of_a_small_receive_buffer_are_an_overload():
+    stack = Stack("udp:127.0.0.1:0")
+    with plain_socket.socket(type=plain_socket.SOCK_DGRAM) as sock, stack:
+        transport = stack.engine.transports[0]
+        transport._socket.setsockopt(plain_socket.SOL_SOCKET, plain_socket.SO_RCVBUF, 8192)
+        numbers = iter(range(10_000))
+
+        @stack.on()
+        def core(request, tx):
+            compute(0.001)
+            for number, _ in zip(numbers, range(3)):
+                sock.sendto(by_udp(number), transport.local)
+            return 200
+
+        for number, _ in zip(numbers, range(30)):
+            sock.sendto(by_udp(number), transport.local)
+        until(lambda: stack.stats()["overload"]["periods"])
+        assert stack.engine.overload.delay < LATE
+
+
+def test_queue_behind_a_pause_of_the_process_is_served():
+    stack = Stack("udp:127.0.0.1:0")
+    with plain_socket.socket(type=plain_socket.SOCK_DGRAM) as sock, stack:
+        transport = stack.engine.transports[0]
+
+        @stack.on()
+        def core(request, tx):
+            if request.call_id == "0":
+                for number in range(1, 200):
+                    sock.sendto(by_udp(number), transport.local)
+                time.sleep(0.3)
+            return 200
+
+        sock.sendto(by_udp(0), transport.local)
+        until(lambda: stack.stats()["delivered"] == 200)
+        assert stack.stats()["overload"]["periods"] == 0
+
+
 def test_wait_in_the_kernel_is_measured(monkeypatch):
     stack = Stack("udp:127.0.0.1:0")
     stack.on()(lambda request, tx: 200)
@@ -1185,7 +1233,7 @@ def test_wait_in_the_kernel_is_measured(monkeypatch):
         transport = stack.engine.transports[0]
         waits = []
         monkeypatch.setattr(
-            type(stack.engine), "waited", lambda self, of, seconds, *, stands: waits.append(seconds)
+            type(stack.engine), "waited", lambda self, of, seconds, **more: waits.append(seconds)
         )
         with plain_socket.socket(type=plain_socket.SOCK_DGRAM) as sock:
             for _ in range(8):

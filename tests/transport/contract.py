@@ -49,7 +49,7 @@ class Point:
         self.ended.append((flow, error))
         self.note()
 
-    def waited(self, transport, seconds, *, stands):
+    def waited(self, transport, seconds, *, stands, dropped=False):
         """Take no report of waiting: there is no overload."""
 
     def is_noise(self, data, flow):

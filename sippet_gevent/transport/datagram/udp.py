@@ -304,8 +304,11 @@ class UDP(Transport):
             is_slow = now - self._measured_at > SLOW
             self._burst = max(SHORTEST, self._burst // 2) if is_slow else BURST
         self._measured_at = now
+        before = self.report.drops
         waited = self.report.read(ancillary, self.lines, self)
-        self._take = self.events.waited(self, waited, stands=not self._was_emptied)
+        dropped = self.report.drops != before
+        stands = not self._was_emptied
+        self._take = self.events.waited(self, waited, stands=stands, dropped=dropped)
         self._was_emptied = False
         return self._take or self._receive
 

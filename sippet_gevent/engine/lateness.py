@@ -3,8 +3,8 @@
 All times are parts of T1, because after T1 a client sends its request again.
 
 A single pause of the process, for a collection of garbage or a slow write to a disk, is no
-overload, and the queue behind it is served. After a pause the waits jump and then fall. In an
-overload they rise from report to report, or the kernel drops again and again.
+overload, and the queue behind it is served. After a pause the waits jump at once. In an overload
+they rise from report to report, or the kernel drops again and again.
 """
 
 from __future__ import annotations
@@ -59,16 +59,17 @@ class Lateness:
             if seconds < self.late and not stands:
                 self._queues.pop(source, None)  # most reports: there is no queue
                 return False
-            queue = self._queues[source] = _Queue(seconds)
+            queue = self._queues[source] = _Queue()
         rise = seconds - queue.wait
         queue.wait = seconds
+        queue.is_behind_a_pause = queue.is_behind_a_pause or rise >= self.late
         queue.risen = max(queue.risen + min(rise, self._jump), 0.0)
         if seconds < self.late:
             queue.late_since = None
             return False
         if queue.late_since is None:
             queue.late_since = now
-        if queue.risen > self._rise and source != LOOP:
+        if queue.risen > self._rise and not queue.is_behind_a_pause and source != LOOP:
             return True
         return now - queue.late_since >= self.standing
 
@@ -91,9 +92,11 @@ class Lateness:
 class _Queue:
     """A queue that has not been empty since its first report."""
 
-    __slots__ = ("late_since", "risen", "wait")
+    __slots__ = ("is_behind_a_pause", "late_since", "risen", "wait")
 
-    def __init__(self, wait: float) -> None:
-        self.wait = wait
-        self.risen = 0.0
+    def __init__(self) -> None:
+        self.wait = self.risen = 0.0
+        self.is_behind_a_pause = False
+        """True after one rise that alone was late. What the peers send once they are answered comes
+        in a burst then, so later rises say nothing."""
         self.late_since: float | None = None

@@ -50,6 +50,25 @@ def test_queue_behind_two_pauses_is_no_overload():
     )
 
 
+def test_burst_of_answers_to_a_queue_behind_a_pause_is_no_overload():
+    assert (
+        begins(
+            [
+                (0, 5),
+                (110, 100),
+                (120, 60),
+                (130, 45),
+                (140, 60),
+                (150, 75),
+                (160, 90),
+                (200, 60),
+                (220, 40),
+            ]
+        )
+        is None
+    )
+
+
 def test_queue_behind_a_pause_is_an_overload_if_it_stays_late():
     assert begins([(t, 80) for t in range(0, 300, 10)]) == STANDING * T1 * 1000
 

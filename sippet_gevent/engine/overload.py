@@ -387,7 +387,7 @@ class Overload:
         old."""
         self._is_scheduled = False
         now = self._now()
-        self.shedding.earn(now)
+        earned = self.shedding.earn(now)
         until = now + SLICE
         waiting, admission = self.waiting, self._admission
         # calls in progress first: what they still need is late, so no more than one is begun
@@ -409,7 +409,7 @@ class Overload:
             if cancel is not None:
                 self._pass(*cancel)
             now = self._now()
-        self.shedding.clear(now, now + SLICE)
+        self.shedding.clear(now, now + max(SLICE, earned))
         if waiting.requests:
             self._pressed = now
             self._is_scheduled = True

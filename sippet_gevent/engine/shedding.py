@@ -87,10 +87,13 @@ class Shedding:
         self.refused = self.dropped = 0
         self.budget, self._earned = SAVED, now
 
-    def earn(self, now: float) -> None:
-        """Add the part of the time since the last turn to what refusals may take."""
-        self.budget = min(self.budget + (now - self._earned) * REFUSALS, SAVED)
+    def earn(self, now: float) -> float:
+        """Add the part of the time since the last turn to what refusals may take. Return that
+        part."""
+        earned = min((now - self._earned) * REFUSALS, SAVED)
+        self.budget = min(self.budget + earned, SAVED)
         self._earned = now
+        return earned
 
     def clear(self, now: float, until: float) -> None:
         """Refuse or drop requests that have waited for too long, the oldest first."""

@@ -1049,6 +1049,28 @@ def test_old_request_is_dropped_unread_where_refusals_take_too_long(sip, caller,
     assert len(busy.served) == before
 
 
+@pytest.mark.parametrize(("gap", "most"), [(0.002, 3), (0.1, 16), (10.0, 51)])
+def test_refusals_have_their_part_of_the_time_where_turns_are_far_apart(
+    sip, caller, busy, gap, most
+):
+    """Where cores wake up between two turns, a turn has more time for refusals, so no request waits for its copy."""
+    refuse = busy.overload.shedding.refuse
+
+    def costly(*arguments):
+        refuse(*arguments)
+        pass_time(sip.clock, 0.001)
+
+    busy.overload.shedding.refuse = costly
+    busy.overload._is_scheduled = True
+    arrive(busy, *[caller.request("INVITE") for _ in range(100)])
+    pass_time(sip.clock, 2 * PATIENCE * T1)
+    busy.overload.shedding.earn(sip.clock.now())
+    pass_time(sip.clock, gap)
+    busy.overload.turn()
+    assert most - 2 <= refused(busy) <= most
+    settle(sip)
+
+
 def test_dropped_request_is_served_when_it_is_repeated_after_the_overload(sip, caller, busy):
     busy.overload._is_scheduled = True
     busy.overload.shedding.budget = -100.0

@@ -191,9 +191,8 @@ class Overload:
 
     def loop_is_late(self, seconds: float) -> None:
         """Take the lateness of a timer, which shows how long messages of connections wait."""
-        now = self._now()
-        self.waited(LOOP, seconds, stands=now - self._looked < LOOP_SECONDS)
-        self._looked = now
+        before, self._looked = self._looked, self._now()
+        self.waited(LOOP, seconds, stands=self._looked - before < LOOP_SECONDS)
 
     def thinning(self, host: str) -> float:
         """Return the part of its requests that a client should not send (RFC 7339 §5.3)."""
@@ -201,9 +200,12 @@ class Overload:
         if not self.is_active and not thinning.asks:
             return 0.0
         now = self._now()
-        delay = self.delay if now - self._measured < self._standing else 0.0
         waits = self.waiting.waits(host, now)
-        return thinning.follow(host, now, delay, *waits, is_over=not self.is_active)
+        return thinning.follow(host, now, self._delay_at(now), *waits, is_over=not self.is_active)
+
+    def _delay_at(self, now: float) -> float:
+        """Return `delay`, or 0.0 if it was measured too long ago: timers report no end of it."""
+        return self.delay if now - self._measured < self._standing else 0.0
 
     def _begin(self, now: float) -> None:
         self.is_active = self.sorts = True
@@ -391,7 +393,7 @@ class Overload:
         until = now + SLICE
         waiting, admission = self.waiting, self._admission
         # calls in progress first: what they still need is late, so no more than one is begun
-        for _ in range(TURN if self.delay < self._late else 1):
+        for _ in range(TURN if self._delay_at(now) < self._late else 1):
             if not waiting.requests or now >= until:
                 break
             request = waiting.take(now - self._patience)

@@ -1049,6 +1049,21 @@ def test_old_request_is_dropped_unread_where_refusals_take_too_long(sip, caller,
     assert len(busy.served) == before
 
 
+@pytest.mark.parametrize(("since", "most"), [(0.0, 1), (STANDING * T1, 5)])
+def test_turn_begins_one_request_only_while_a_late_timer_is_news(
+    sip, caller, busy, since, most, monkeypatch
+):
+    monkeypatch.setattr(overload_module, "SLICE", 10.0)
+    busy.overload._is_scheduled = True
+    arrive(busy, *[caller.request("OPTIONS") for _ in range(5)])
+    busy.overload.loop_is_late(LATE)
+    pass_time(sip.clock, since)
+    gevent.get_hub().loop.run_callback(busy.overload.turn)
+    gevent.sleep(0)
+    assert len(busy.served) == most
+    settle(sip)
+
+
 @pytest.mark.parametrize(("gap", "most"), [(0.002, 3), (0.1, 16), (10.0, 51)])
 def test_refusals_have_their_part_of_the_time_where_turns_are_far_apart(
     sip, caller, busy, gap, most

@@ -25,7 +25,15 @@ from sippet_gevent.message.message import Request, Response
 from sippet_gevent.message.parser import DEFAULT_LIMITS, parse
 from sippet_gevent.message.uri import URI
 from tests.conformance import corpus
-from tests.message.test_twins import LIMITS, VALUE_TWINS, c, disagreement, outcome, value_outcome
+from tests.message.test_twins import (
+    LIMITS,
+    VALUE_TWINS,
+    c,
+    different_lengths,
+    disagreement,
+    outcome,
+    value_outcome,
+)
 from tests.pace import slowness
 
 SECONDS = 0.05
@@ -266,6 +274,11 @@ def check_scan(data: bytes) -> None:
             raise Finding("scan differs", data, (lines, line), of_c, of_python)
 
 
+def check_length(data: bytes) -> None:
+    if different_lengths([data]):
+        raise Finding("usual_length differs", data, different_lengths([data]))
+
+
 def check_mandatory(data: bytes) -> None:
     found = disagreement(data)
     if found:
@@ -361,6 +374,7 @@ ENTRIES: dict[str, Callable[[bytes], None]] = {
     "plain_mandatory": check_mandatory,
     "echo": check_echo,
     "head": check_head,
+    "usual_length": check_length,
     "request_key": check_peek,
     "has_to_tag": check_peek,
     **{twins[0].__name__: check_values for twins in VALUE_TWINS.values() if twins[0]},

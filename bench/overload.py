@@ -25,7 +25,7 @@ from server import (
     BENCH,
     Server,
     ServerError,
-    ahead_of_others,
+    before_others,
     cores,
     pinned_to,
     python,
@@ -66,7 +66,7 @@ class Element(Server):
             words += ["--cert", cert]
         super().__init__(
             unit,
-            [*ahead_of_others(), *python(BENCH / "element.py", *words)],
+            [*before_others(), *python(BENCH / "element.py", *words)],
             environment=COMPILED,
             core=core,
             pipes=True,
@@ -92,7 +92,7 @@ class Calls(Load):
         mode = "proxied" if element.unit == "proxied" else "call"
         command = [
             *pinned_to(self.core),
-            *ahead_of_others(),
+            *before_others(),
             f"{self.directory.name}/calls",
             *(["-c", element.target] if mode == "proxied" else []),
             *(["-t", CONNECTIONS] if self.tls else []),

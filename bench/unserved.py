@@ -53,17 +53,15 @@ def serve(row, port):
     stack.on("OPTIONS")(lambda request, tx: 200)
     stack.on("INVITE")(lambda request, tx: tx.wait(60))
     stack.start()
-    overload = stack.engine.overload
     if row in ("refuse", "drop"):
+        overload, shedding = stack.engine.overload, stack.engine.overload.shedding
         overload._begin(overload._now())
-        overload._standing = overload.delay = 1e9
-        overload._patience = 0.0
-        overload._budget = 1e9 if row == "refuse" else -1e9
-        transport = stack.engine.transports[0]
-        transport._take = overload.take
+        overload._standing = 1e9
+        overload._patience = shedding._patience = 0.0
+        shedding.budget = 1e9 if row == "refuse" else -1e9
+        stack.engine.transports[0]._take = overload.take
         if row == "refuse":
-            overload_module = sys.modules[type(overload).__module__]
-            overload_module.SAVED = 1e9
+            sys.modules[type(shedding).__module__].SAVED = 1e9
     collect_as_served()
     stack.serve_forever()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 
 import pytest
 from gevent import socket
@@ -336,13 +335,11 @@ def test_64_kib_of_unreadable_lines_that_an_answer_needs_take_no_time(line):
     head = "INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKa\r\n"
     data = (head + f"{line}\r\n" * (60_000 // (len(line) + 2)) + "\r\n").encode()
 
-    def seconds():
-        start = time.process_time()
+    def refuse():
         with pytest.raises(ParseError):
             parse(data)
-        return time.process_time() - start
 
-    assert is_within(0.03, seconds)
+    assert is_within(0.03, refuse)
 
 
 # ---- noise: datagrams without a line break

@@ -1,6 +1,7 @@
 """Bodies: multiparts read row by row as the table says, made by the grammar, bytes kept."""
 
-import time
+import contextlib
+from collections.abc import Callable
 from email import policy
 from email.parser import BytesParser
 
@@ -1373,27 +1374,22 @@ ADVERSARIAL = {
 }
 
 
-def seconds(function) -> float:
-    """CPU seconds of a run."""
-    start = time.process_time()
-    try:
-        function()
-    except ParseError:
-        pass
-    return time.process_time() - start
+def read_or_refuse(read: Callable[[], object]) -> None:
+    with contextlib.suppress(ParseError):
+        read()
 
 
 @pytest.mark.parametrize("shape", ADVERSARIAL)
 def test_64_kib_made_to_be_slow_take_less_than_50_ms(shape):
     request = carried(*ADVERSARIAL[shape])
-    assert is_within(0.05, lambda: seconds(lambda: Part.of(request)))
+    assert is_within(0.05, lambda: read_or_refuse(lambda: Part.of(request)))
 
 
 @pytest.mark.parametrize("encoding", ["base64", "quoted-printable"])
 @pytest.mark.parametrize("piece", [b"=", b"A", b" ", b"=\n", b"\r\n", b"\r", b" \n", b"\xff"])
 def test_64_kib_made_to_be_slow_are_decoded_in_less_than_50_ms(encoding, piece):
     part = read("text/plain", piece * (SIZE // len(piece)), Content_Transfer_Encoding=encoding)
-    assert is_within(0.05, lambda: seconds(lambda: part.content))
+    assert is_within(0.05, lambda: read_or_refuse(lambda: part.content))
 
 
 # ---- message/sip

@@ -1,6 +1,6 @@
 """The table of header fields: held against the IANA registry, each row by examples from its RFC and by texts that break it."""
 
-import time
+import contextlib
 from collections import Counter
 from datetime import datetime, timezone
 
@@ -767,15 +767,11 @@ def test_64_kib_of_a_field_are_read_or_refused_in_linear_time(name):
             "a;" + piece * (65000 // len(piece)) + "\x7f",
         ):
 
-            def seconds(text=text):
-                start = time.process_time()
-                try:
+            def read(text=text):
+                with contextlib.suppress(ParseError):
                     row.read([text])
-                except ParseError:
-                    pass
-                return time.process_time() - start
 
-            if not is_within(0.05, seconds):
+            if not is_within(0.05, read):
                 slow.append(text[:20])
     assert not slow
 

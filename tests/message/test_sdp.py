@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from functools import lru_cache
 
 import pytest
@@ -41,7 +40,7 @@ from sippet_gevent.message.sdp import (
 )
 
 from ..conformance import corpus
-from ..pace import slowness
+from ..pace import is_within
 
 
 def crlf(text: str) -> bytes:
@@ -1381,8 +1380,7 @@ LOCAL = [
 ]
 
 
-def took(text: bytes) -> float:
-    start = time.process_time()
+def read_and_answer(text: bytes) -> None:
     sdp = read_all(text)
     if sdp is not None:
         bytes(sdp)
@@ -1390,12 +1388,11 @@ def took(text: bytes) -> float:
             check_answer(sdp, answer(sdp, LOCAL, address="192.0.2.2"))
         except ParseError as error:
             str(error)
-    return time.process_time() - start
 
 
 def slow(text: str) -> bool:
     data = text.encode("utf-8", "surrogateescape")[: 2 * SIZE]
-    return all((seconds := took(data)) > FAST and seconds > FAST * slowness() for _ in range(8))
+    return not is_within(FAST, lambda: read_and_answer(data), times=8)
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.replace("\r\n", " "))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 
 import pytest
 
@@ -825,16 +824,14 @@ def test_huge_credentials_are_read_in_linear_time(more):
     """No pattern may take quadratic time for a long header field."""
     for text in (f'Digest username="u", {more * 60_000}', f'Digest {more * 60_000}, realm="r"'):
 
-        def seconds(text=text):
-            begin = time.process_time()
+        def read(text=text):
             assert Claim.read(text) is None
             try:
                 Claim.of(Authorization.parse(text))
             except ParseError as error:
                 assert len(str(error)) < 1000
-            return time.process_time() - begin
 
-        assert is_within(1.0, seconds)
+        assert is_within(1.0, read)
 
 
 @pytest.mark.parametrize("step", [-3600, 3600])

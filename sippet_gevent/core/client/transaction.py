@@ -59,8 +59,19 @@ class ClientTransaction(Tries):
     """
 
     __slots__ = (
-        "_calls", "_ended", "_inbox", "_is_left", "_silence", "_wake", "_watches", "arrived",
-        "call", "failed", "handlers", "served", "terms",
+        "_calls",
+        "_deadlines",
+        "_ended",
+        "_inbox",
+        "_is_left",
+        "_silence",
+        "_wake",
+        "arrived",
+        "call",
+        "failed",
+        "handlers",
+        "served",
+        "terms",
     )  # fmt: skip
 
     begins_dialogs = True
@@ -107,7 +118,7 @@ class ClientTransaction(Tries):
         # the header fields of the CANCEL that is wanted, or sent
         self._cancelling: dict[str, Any] | None = None
         self._silence = self._wake = NEVER
-        self._watches: list[Watch] = []
+        self._deadlines: list[TransactionDeadline] = []
 
     # ---- for applications
 
@@ -513,14 +524,14 @@ class ClientTransaction(Tries):
         self._silence = now + seconds
         if self._silence < self._wake:
             self._wake = min(self._silence, now + LOOK_AGAIN)
-            self._watches.append(watch := Watch(self))
-            self.stack.deadlines.add(self._wake, watch, coarse=True)
+            self._deadlines.append(deadline := TransactionDeadline(self))
+            self.stack.deadlines.add(self._wake, deadline, coarse=True)
 
     def _unwatch(self) -> None:
-        for watch in self._watches:
+        for deadline in self._deadlines:
             # a deadline cannot be removed, but it can drop its reference to this object
-            watch.owner = None
-        self._watches.clear()
+            deadline.owner = None
+        self._deadlines.clear()
         self._silence = self._wake = NEVER
 
     def __repr__(self) -> str:
@@ -532,8 +543,8 @@ _HEARD = Response(100), Response(180)
 """What stands for a provisional response that a branch has received."""
 
 
-class Watch:
-    """A reference to a transaction for a deadline, which the transaction can clear."""
+class TransactionDeadline:
+    """An item of Deadlines that a client transaction can clear, so that it is freed at its end."""
 
     __slots__ = ("owner",)
 

@@ -16,11 +16,11 @@ from .call import SESSION_TYPE, Call
 from .dialog import DialogID, dialog_id
 from .ended import STATUS as AFTER_THE_END
 from .ended import EndedDialogs
+from .in_dialog import InCall, InDialog
 from .invite import InviteSession
 from .rules import RULES
 from .state import DialogState
 from .transfer import ReferringSession
-from .within import InCall, InDialog
 
 LEAVE_SECONDS = 5.0
 """Seconds that a stopping stack spends on resolving names for its last BYEs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...errors import ParseError
 from ...message.message import Request
 from ...runtime.clock import LOOK_AGAIN
-from ..client.transaction import ClientTransaction, Watch
+from ..client.transaction import ClientTransaction, TransactionDeadline
 
 
 def seconds_of(invite: Request) -> int | None:
@@ -16,7 +16,7 @@ def seconds_of(invite: Request) -> int | None:
         return None
 
 
-class Expiry(Watch):
+class Expiry(TransactionDeadline):
     """The deadline of an INVITE of ours: it sends a CANCEL unless a final response has come.
 
     The transaction clears it at its end, as it clears its other deadlines.
@@ -32,7 +32,7 @@ class Expiry(Watch):
         super().__init__(tx)
         now = tx.stack.clock.now()
         self._until = now + seconds
-        tx._watches.append(self)
+        tx._deadlines.append(self)
         self._plan(tx, now)
 
     def _plan(self, tx: ClientTransaction, now: float) -> None:

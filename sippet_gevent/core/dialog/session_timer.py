@@ -25,7 +25,7 @@ from ...errors import Reject, SIPError, TransactionStateError
 from ...message.fields.rfc3261 import SessionExpires
 from ...message.message import Request, Response
 from ...observe.log_values import Plain
-from ...runtime.watch import Watch
+from ...runtime.deadline import Deadline
 from ..element import DialogTable, Element, ServedRequest
 from .end import End
 from .rule import Rule, Session
@@ -66,8 +66,17 @@ class SessionTimer(Rule):
     """The session timer of one call."""
 
     __slots__ = (
-        "_agreed", "_due", "_ended_by_us", "_is_ours", "_least", "_peer_updates", "_policy",
-        "_refresher", "_said", "_until", "_watch",
+        "_agreed",
+        "_deadline",
+        "_due",
+        "_ended_by_us",
+        "_is_ours",
+        "_least",
+        "_peer_updates",
+        "_policy",
+        "_refresher",
+        "_said",
+        "_until",
     )  # fmt: skip
 
     fields = ("Min-SE", "Session-Expires")
@@ -85,7 +94,7 @@ class SessionTimer(Rule):
         self._least = 0  # the largest Min-SE that was learned in this dialog (§7.4)
         self._due = math.inf  # when to refresh, or to end the call
         self._until = math.inf  # when to end the call
-        self._watch: Watch | None = None
+        self._deadline: Deadline | None = None
 
     # ---- negotiation
 
@@ -214,9 +223,9 @@ class SessionTimer(Rule):
             self._ended_by_us = NOT_REFRESHED
         if self._ended_by_us is not None and reason.by == "us":
             self.session.end = End("us", "expired", 408, self._ended_by_us)
-        if self._watch is not None:
-            self._unwatch(self._watch)
-            self._watch = None
+        if self._deadline is not None:
+            self._remove(self._deadline)
+            self._deadline = None
         self._due = self._until = math.inf
 
     def _plan(self, due: float) -> None:
@@ -224,19 +233,19 @@ class SessionTimer(Rule):
         if self.session.end is not None:
             return  # its 2xx could not be used, and nothing would remove the deadline
         self._due = due
-        watch = self._watch
+        deadline = self._deadline
         # the pending deadline comes first, and plans the next one
-        if watch is None or watch.due > due:
-            if watch is not None:
-                self._unwatch(watch)
+        if deadline is None or deadline.due > due:
+            if deadline is not None:
+                self._remove(deadline)
             # whole seconds, so that all calls of a second share one alarm
-            self._watch = watch = Watch(self, float(math.ceil(due)))
-            self.session.stack.deadlines.add(watch.due, watch)
+            self._deadline = deadline = Deadline(self, float(math.ceil(due)))
+            self.session.stack.deadlines.add(deadline.due, deadline)
 
-    def _unwatch(self, watch: Watch) -> None:
+    def _remove(self, deadline: Deadline) -> None:
         # the deadline may be half an hour off
-        watch.owner = None
-        self.session.stack.deadlines.remove(watch.due, watch)
+        deadline.owner = None
+        self.session.stack.deadlines.remove(deadline.due, deadline)
 
     def _refresh(self) -> None:
         """Send a session refresh: an UPDATE if the peer serves it, else the same offer again

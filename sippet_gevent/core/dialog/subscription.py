@@ -24,8 +24,8 @@ from .event_package import REFER, Package
 from .events import EVENTS
 from .state import DialogState
 from .subscriber_usage import SubscriberUsage
+from .subscription_deadline import SubscriptionDeadline
 from .subscription_state import retry_after
-from .watch import Watch
 
 Self = TypeVar("Self", bound="Subscription")
 
@@ -221,7 +221,7 @@ class Subscription:
         """Wait for NOTIFYs of new dialogs for 64*T1 (§4.1.2.4)."""
         stack = self._stack
         self._until = stack.clock.now() + 64 * stack.engine.timers.t1
-        stack.deadlines.add(self._until, Watch(self, self._until))
+        stack.deadlines.add(self._until, SubscriptionDeadline(self, self._until))
 
     def _expire(self, now: float) -> None:
         """Take the end of timer N."""

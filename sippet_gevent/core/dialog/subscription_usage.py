@@ -18,8 +18,8 @@ from .effects import Effect, effect_of
 from .end import End
 from .event_package import REFER, Package
 from .state import DialogState
+from .subscription_deadline import SubscriptionDeadline
 from .usage import Usage
-from .watch import Watch
 
 
 class EventUsage(Usage):
@@ -46,7 +46,7 @@ class EventUsage(Usage):
         self.number = number
         self.event_id = event_id
         self.end: End | None = None
-        self._watch: Watch | None = None
+        self._deadline: SubscriptionDeadline | None = None
         if dialog.usages:
             self.kept_credentials = dialog.usages[0].kept_credentials
         dialog.usages = (*dialog.usages, self)
@@ -82,13 +82,13 @@ class EventUsage(Usage):
 
     def _plan(self, due: float) -> None:
         """Have _expire() called at this time."""
-        deadlines, watch = self.stack.deadlines, self._watch
-        if watch is not None:
-            watch.owner = self._watch = None
-            deadlines.remove(watch.due, watch)  # it may be an hour off
+        deadlines, deadline = self.stack.deadlines, self._deadline
+        if deadline is not None:
+            deadline.owner = self._deadline = None
+            deadlines.remove(deadline.due, deadline)  # it may be an hour off
         if not math.isinf(due):
-            self._watch = Watch(self, due)
-            deadlines.add(due, self._watch)
+            self._deadline = SubscriptionDeadline(self, due)
+            deadlines.add(due, self._deadline)
 
     @abstractmethod
     def _expire(self, now: float) -> None: ...

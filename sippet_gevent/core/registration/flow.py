@@ -29,7 +29,7 @@ from ...message.fields.rfc3261 import CSeq
 from ...message.iana import STATUSES
 from ...message.message import Request, Response
 from ...message.uri import URI
-from ...runtime.watch import Watch
+from ...runtime.deadline import Deadline
 from ...transport.base import Address, Flow
 from ...transport.listener_choice import Wanted
 from ..auth.credentials import Keyring
@@ -105,10 +105,39 @@ class FlowRegistration:
     """
 
     __slots__ = (
-        "_answers", "_bound", "_brief", "_by_flow", "_due", "_failures", "_idle", "_is_pending",
-        "_is_refresh", "_moves", "_owner", "_since", "_stack", "_tried", "_tx", "_was_bound",
-        "_watch", "address", "call_id", "cseq", "error", "expires_at", "flow", "granted",
-        "is_registered", "key", "lane", "next_hop", "refused", "reg_id", "seconds", "seen", "uri",
+        "_answers",
+        "_bound",
+        "_brief",
+        "_by_flow",
+        "_deadline",
+        "_due",
+        "_failures",
+        "_idle",
+        "_is_pending",
+        "_is_refresh",
+        "_moves",
+        "_owner",
+        "_since",
+        "_stack",
+        "_tried",
+        "_tx",
+        "_was_bound",
+        "address",
+        "call_id",
+        "cseq",
+        "error",
+        "expires_at",
+        "flow",
+        "granted",
+        "is_registered",
+        "key",
+        "lane",
+        "next_hop",
+        "refused",
+        "reg_id",
+        "seconds",
+        "seen",
+        "uri",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, next_hop: NextHop | None, reg_id: int, key: Hashable) -> None:
@@ -146,7 +175,7 @@ class FlowRegistration:
         self._idle: Event | None = None  # for close(), while a REGISTER is pending
         self._due = math.inf
         self._is_refresh = False
-        self._watch: Watch | None = None
+        self._deadline: Deadline | None = None
 
     def start(self) -> None:
         """Register as soon as it is its turn."""
@@ -177,22 +206,22 @@ class FlowRegistration:
             is_refresh: True if it comes before those that begin anew.
         """
         self._due, self._is_refresh = due, is_refresh
-        self._plan_watch()
+        self._plan_deadline()
 
-    def _plan_watch(self) -> None:
+    def _plan_deadline(self) -> None:
         """Have expire() called at the next refresh or try, or when the binding ends."""
         due = math.inf
         if not self._owner.ended:
             due = min(self._due, self.expires_at or math.inf)
-        watch = self._watch
-        if watch is not None:
-            if watch.due <= due < math.inf:
+        deadline = self._deadline
+        if deadline is not None:
+            if deadline.due <= due < math.inf:
                 return  # it comes first, and plans the next one
-            watch.owner = self._watch = None
-            self._stack.deadlines.remove(watch.due, watch)  # it may be an hour off
+            deadline.owner = self._deadline = None
+            self._stack.deadlines.remove(deadline.due, deadline)  # it may be an hour off
         if due < math.inf:
-            self._watch = Watch(self, due)
-            self._stack.deadlines.add(due, self._watch)
+            self._deadline = Deadline(self, due)
+            self._stack.deadlines.add(due, self._deadline)
 
     def expire(self, now: float) -> None:
         """Register if it is time, and note the end of a binding."""
@@ -206,7 +235,7 @@ class FlowRegistration:
             self._due = math.inf
             self._is_pending = True
             self._stack.registrations.ask(self, self.key, is_refresh=self._is_refresh)
-        self._plan_watch()
+        self._plan_deadline()
 
     def _turn(self, now: float) -> None:
         """It is its turn. Sends a REGISTER."""
@@ -449,7 +478,7 @@ class FlowRegistration:
         self.expires_at = None
         self.granted = NOTHING  # the Service-Route ends with the binding (RFC 3608 §6.1)
         self._stack.registrations.spread(self, 0.0)
-        self._plan_watch()
+        self._plan_deadline()
         self._owner.update()
 
     # ---- flows and addresses
@@ -511,7 +540,7 @@ class FlowRegistration:
         """Unregister, and wait for the registrar."""
         stack, now = self._stack, self._stack.clock.now
         deadline = now() + timeout
-        self._plan_watch()
+        self._plan_deadline()
         try:
             # no REGISTER while another one is pending (§10.2)
             if self._is_pending and self.lane is not None:
@@ -543,7 +572,7 @@ class FlowRegistration:
         """End with the stack: unregister by the flow that exists, and wait for nothing. True if a
         REGISTER was sent."""
         self._owner.stopped()
-        self._plan_watch()
+        self._plan_deadline()
         is_bound = self._bound and self._tx is None and self._stack.names.is_usable(self.flow)
         if is_bound:
             self._is_pending = True

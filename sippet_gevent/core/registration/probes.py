@@ -15,7 +15,7 @@ from ...errors import Reject, SIPError, TransactionTimeout
 from ...message.address import NameAddr
 from ...message.message import Request, Response
 from ...message.uri import URI
-from ...runtime.watch import Watch
+from ...runtime.deadline import Deadline
 from ...transaction.timers import Timers
 from ...transport.base import Address
 from ...transport.listener_choice import Wanted
@@ -96,7 +96,7 @@ class Probe:
         self.address: Address | None = None
         """The address that has answered."""
         self._tx: _Options | None = None
-        self._watch: Watch | None = None
+        self._deadline: Deadline | None = None
         self._due = 0.0
 
     def plan(self) -> None:
@@ -108,14 +108,14 @@ class Probe:
         if self.is_known:
             # random, because the probes of many programs at the same time would be a burst
             due += min(self.accounts.values()) * random.uniform(0.9, 1.0)
-        watch = self._watch
-        if watch is not None:
-            if watch.due <= due:
+        deadline = self._deadline
+        if deadline is not None:
+            if deadline.due <= due:
                 return
-            watch.owner = None
-            self._stack.deadlines.remove(watch.due, watch)
-        self._watch = Watch(self, due)
-        self._stack.deadlines.add(due, self._watch)
+            deadline.owner = None
+            self._stack.deadlines.remove(deadline.due, deadline)
+        self._deadline = Deadline(self, due)
+        self._stack.deadlines.add(due, self._deadline)
 
     def expire(self, now: float) -> None:
         """Send the next OPTIONS, in a greenlet, because it may have a name to resolve."""
@@ -171,10 +171,10 @@ class Probe:
         tx, self._tx = self._tx, None
         if tx is not None and tx.is_pending:
             tx._abandon()
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.owner = None
-            self._stack.deadlines.remove(watch.due, watch)
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None:
+            deadline.owner = None
+            self._stack.deadlines.remove(deadline.due, deadline)
 
 
 @lru_cache(maxsize=16)

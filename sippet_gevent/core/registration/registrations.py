@@ -9,7 +9,7 @@ from typing import Protocol
 from gevent.event import Event
 
 from ...observe.log_values import Plain
-from ...runtime.watch import Watch
+from ...runtime.deadline import Deadline
 from ...stores.bindings import FlowName
 from ...transport.base import Address, Flow
 from ..element import Element
@@ -52,7 +52,7 @@ class Registrations:
         self._by_flow: dict[FlowName, dict[Registered, None]] = {}
         self._turns = Turns()
         self._is_watching = False
-        self._watch: Watch | None = None
+        self._deadline: Deadline | None = None
         self._look_at = 0.0
         self._looking: Looking | None = None
         self._left: Event | None = None
@@ -122,14 +122,14 @@ class Registrations:
         """Give the turns that are due, and have expire() called for the next one."""
         now = self._stack.clock.now()
         due = self._turns.give(now)
-        watch = self._watch
-        if due is None or (watch is not None and watch.due <= due):
+        deadline = self._deadline
+        if due is None or (deadline is not None and deadline.due <= due):
             return
-        if watch is not None:
-            watch.owner = None
-            self._stack.deadlines.remove(watch.due, watch)
-        self._watch = Watch(self, due)
-        self._stack.deadlines.add(due, self._watch)
+        if deadline is not None:
+            deadline.owner = None
+            self._stack.deadlines.remove(deadline.due, deadline)
+        self._deadline = Deadline(self, due)
+        self._stack.deadlines.add(due, self._deadline)
 
     def expire(self, now: float) -> None:
         """Give the turns that are due."""
@@ -191,8 +191,8 @@ class Registrations:
     def _look_again(self) -> None:
         if self._looking is not None:
             due = self._stack.clock.now() + ADDRESS_SECONDS
-            self._looking._watch = Watch(self._looking, due)
-            self._stack.deadlines.add(due, self._looking._watch)
+            self._looking._deadline = Deadline(self._looking, due)
+            self._stack.deadlines.add(due, self._looking._deadline)
 
     # ---- the end
 
@@ -240,21 +240,21 @@ class Registrations:
         self._by_flow.clear()
         self._turns.clear()
         for owner in (self, self._looking):
-            watch = None if owner is None else owner._watch
-            if owner is not None and watch is not None:
-                watch.owner = owner._watch = None
-                self._stack.deadlines.remove(watch.due, watch)
+            deadline = None if owner is None else owner._deadline
+            if owner is not None and deadline is not None:
+                deadline.owner = owner._deadline = None
+                self._stack.deadlines.remove(deadline.due, deadline)
         self._looking = None
 
 
 class Looking:
     """The deadline of the next look at our own addresses."""
 
-    __slots__ = ("_registrations", "_watch")
+    __slots__ = ("_deadline", "_registrations")
 
     def __init__(self, registrations: Registrations) -> None:
         self._registrations = registrations
-        self._watch: Watch | None = None
+        self._deadline: Deadline | None = None
 
     def expire(self, now: float) -> None:
         """Look."""

@@ -533,7 +533,7 @@ def test_ended_call_is_not_kept_by_its_deadline(sip):
 def test_calls_of_one_second_share_one_deadline(sip):
     peer = Peer(sip, CALLEE)
     calls = [Placed(sip, OURS, peer) for _ in range(5)]
-    due = {timer_of(placed.call)._watch.due for placed in calls}
+    due = {timer_of(placed.call)._deadline.due for placed in calls}
     assert len(due) == 1
     for placed in calls:
         placed.call.hangup()

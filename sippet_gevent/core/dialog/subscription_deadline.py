@@ -1,4 +1,4 @@
-"""Watch: what a deadline refers to, so that an ended subscription can be freed before."""
+"""SubscriptionDeadline: when a subscription expires, or its timer N, RFC 6665 §4.1.2.4."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ from typing import Protocol
 
 
 class Expiring(Protocol):
-    """What has a deadline."""
+    """A subscription, or its usage of one dialog."""
 
     def _expire(self, now: float) -> None:
         """Take the deadline."""
 
 
-class Watch:
-    """A reference to a subscription for a deadline, which the subscription can clear."""
+class SubscriptionDeadline:
+    """An item of Deadlines that a subscription can clear, so that it is freed when it has ended.
+
+    Args:
+        owner: The subscription, or its usage of one dialog.
+        due: The time in seconds of the clock, for `Deadlines.remove()`.
+    """
 
     __slots__ = ("due", "owner")
 

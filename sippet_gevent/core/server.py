@@ -1,6 +1,7 @@
 """ServerTransaction: a request that a core serves, RFC 3261 §8.2, §9.2 and §13.3.
 
-It is longer than other files, because its public methods are documented here.
+It is longer than other files, because its public methods are documented here. Its responses are
+here, too: what sends them and what ends the request change the same attributes.
 """
 
 from __future__ import annotations

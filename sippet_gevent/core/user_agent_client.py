@@ -411,8 +411,8 @@ class UserAgentClient:
                 call, and takes our place in it (RFC 5589 §7.3).
             subscribe: False asks the peer to send no NOTIFY (RFC 4488). Then this method returns
                 when the peer has accepted.
-            timeout: Seconds to wait for the outcome. None waits as long as the peer reports, which
-                is 180 seconds after its last report unless it grants another time.
+            timeout: Seconds to wait for the outcome. None waits until the peer has sent no report
+                for 180 seconds, or for another time that it grants in its reports.
             on_progress: Called with what the peer tells: a Fragment with `status` and `reason`.
             headers: Header fields of the REFER, such as `target_dialog` (RFC 4538).
 

@@ -10,7 +10,7 @@ they rise from report to report, or the kernel drops again and again.
 from __future__ import annotations
 
 LATE = 0.1
-"""Of T1, 50 ms: a wait in the kernel that is late. That alone is no overload."""
+"""Of T1, 50 ms: a wait in the kernel that is longer is late. That alone is no overload."""
 
 STANDING = 0.2
 """Of T1, 100 ms: it is an overload if all waits are late for so long."""
@@ -19,7 +19,7 @@ RISE = 0.05
 """Of T1, 25 ms: it is an overload at once if waits are late and have risen by more than this."""
 
 JUMP = 0.025
-"""Of T1, 12.5 ms: the most of one rise that counts, because a pause is a single one."""
+"""Of T1, 12.5 ms: the most that counts of one rise, because a pause is a single large rise."""
 
 DROPPING = 0.1
 """Of T1, 50 ms: it is an overload if the kernel drops for so long. Where the system grants a small
@@ -97,6 +97,6 @@ class _Queue:
     def __init__(self) -> None:
         self.wait = self.risen = 0.0
         self.is_behind_a_pause = False
-        """True after one rise that alone was late. What the peers send once they are answered comes
-        in a burst then, so later rises say nothing."""
+        """True after one rise of LATE or more. After a pause the peers get all answers at once, and
+        send their next messages in a burst. So later rises prove no overload."""
         self.late_since: float | None = None

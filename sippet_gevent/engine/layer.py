@@ -359,24 +359,22 @@ class TransactionLayer:
         """Tell a client transaction that its request has not reached the flow's peer (§18.4,
         §17.1.4).
 
-        The error belongs to the request that it quotes. Other requests that wait for the same peer
-        would fail, too, if its port is closed. But their own copies meet their own errors, and
-        requests that are sent later may reach a phone that has started again. So each fails by what
-        quotes itself.
+        An error fails only the request that it quotes. Other requests to the same peer get errors
+        of their own if its port is still closed. Later ones may reach a phone that has started
+        again.
 
         Anybody can write an ICMP message. So this one must quote the branch of a transaction that
-        waits, and have been sent where the transaction has sent its request. The tables say which
-        states wait. An INVITE that rings does not (RFC 6026 figure 5), because it is not sent any
-        more, and the error is about an earlier copy. Other methods are still repeated after a 100
-        (RFC 3261 figure 6), so the peer that has sent it is gone. After the final response nothing
-        waits.
+        waits, and name the address to which the transaction has sent its request. The tables say
+        which states wait. An INVITE that rings does not (RFC 6026 figure 5). It is not sent any
+        more, so the error is about an earlier copy. A request of another method is still repeated
+        after a 100 (RFC 3261 figure 6), so its peer was there and is gone. After the final response
+        nothing waits.
 
         If the error is a hard one, its flow has ended as well, for all bindings and registrations
         (RFC 5626 §7). One error is enough, because the branch proves that the message has come from
         the way to the peer, and the peer's host says that the port is closed. A phone that starts
-        again soon registers anew. Nobody would be helped by requests for it until then. A late
-        error, about a copy that was sent before the latest REGISTER by the flow, ends the request
-        and not the flow.
+        again soon registers again, and requests cannot reach it until then. An error about a copy
+        that was sent before the latest REGISTER by the flow ends the request, and not the flow.
 
         This may be called from within send(), between two effects. So the transaction is told from
         a callback of the loop.

@@ -4,7 +4,7 @@
 Nothing is set: the capacity is what is left of the process's time when everything that frees state
 has been done. All times are parts of T1, because after T1 a client sends its request again.
 
-lateness.py tells when it begins, and shedding.py has what becomes of those that are not served.
+lateness.py decides when an overload begins. shedding.py refuses or drops what is not served.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ class Overload:
         return thinning.follow(host, now, self._delay_at(now), *waits, is_over=not self.is_active)
 
     def _delay_at(self, now: float) -> float:
-        """Return `delay`, or 0.0 if it was measured too long ago: timers report no end of it."""
+        """Return `delay`, or 0.0 if it was measured too long ago, because timers report no end."""
         return self.delay if now - self._measured < self._standing else 0.0
 
     def _begin(self, now: float) -> None:

@@ -77,7 +77,7 @@ class _AtRest(Headers):
     looked_at = _waking("looked_at")
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[object, ...]:
-        """Return what copy and pickle need. They look for the slots of a class, so it must be the
-        class of lines that were read."""
+        """Read the lines again for copy and pickle, which take the slots of the class that the
+        lines then have."""
         _wake(self)
         return self.__reduce_ex__(protocol)

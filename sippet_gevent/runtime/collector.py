@@ -35,9 +35,10 @@ LOOK = 600.0
 """Seconds between two looks at the memory of Python's objects, and at that of the process."""
 
 GROWTH = 2.0
-"""A full collection follows when one of them is so many times the least since the last collection.
-Cycles that are not collected are part of that growth, so they take no more. A cycle that holds a
-large buffer is only a few of Python's objects."""
+"""A full collection follows when one of them has grown by this factor, from its least value since
+the last one. Cycles that are not collected are part of that growth, so it bounds them. The memory
+of the process counts, because a cycle that holds a large buffer is only a few of Python's
+objects."""
 
 _NEW = 1  # the youngest generation and the one after it: what is left of them counts as old
 

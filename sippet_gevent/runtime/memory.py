@@ -154,7 +154,7 @@ class MemoryWatch:
             self._worst = 0.0
             self._set(False)
             return
-        self._collect()  # cycles that nothing needs must not cost calls
+        self._collect()  # garbage in cycles must not cause refusals
         work = self._work()
         if used > self._worst:
             self._worst = used * GROWTH
@@ -163,8 +163,8 @@ class MemoryWatch:
         self._set(work >= self._most)
 
     def _collect(self) -> None:
-        """Free what nothing needs any more, if the program has not switched that off. The process
-        may stay as large, but takes its next objects from that."""
+        """Collect all garbage, unless the program has switched the collector off. The process may
+        stay as large, but its next objects take the memory that was freed."""
         now = time.monotonic()
         if now - self._collected >= COLLECTS and gc.isenabled():
             self._collected = now

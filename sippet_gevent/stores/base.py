@@ -34,10 +34,10 @@ class BindingEvent(NamedTuple):
 
 
 class Watch(Protocol):
-    """A callback that is told of events until it is closed."""
+    """A callback that is told of events, as `watch()` of a store or Location returns it."""
 
     def close(self) -> None:
-        """Tell no further event. May be called twice."""
+        """End the calls of the callback. May be called twice."""
 
 
 class BindingStore(Protocol):

@@ -111,10 +111,10 @@ class Binding(NamedTuple):
         """True when a registration of this Contact replaces the binding (§10.3 step 7, RFC 5626
         §6).
 
-        That is the same flow of the same user agent, or else the same URI. +sip.instance and reg-id
-        decide where they count, because a browser invents a new host for each connection, and a
-        phone with two flows may give the same Contact for both. They count if the first hop
-        supports flows: this element itself, or an edge proxy with "ob" in its Path.
+        It does if both are of the same flow, by +sip.instance and reg-id. These count if the first
+        hop supports flows: this element itself, or an edge proxy with "ob" in its Path. Otherwise
+        the URIs are compared. The flow comes first for two reasons. A browser invents a new host
+        for each connection, and a phone with two flows may give the same Contact for both.
 
         Args:
             contact: A Contact of the new REGISTER.

@@ -33,9 +33,9 @@ ENDED_FLOWS = 100_000
 of any others stay until they expire; look-ups leave them out."""
 
 NOTED_FLOWS = 100_000
-"""Most flows of which is known whose bindings end with them. The ones that were registered by
-longest ago go first. In a store of several processes, each of them may remove what another one has
-noted."""
+"""Most flows that are kept with the addresses-of-record whose bindings end with them. Beyond that,
+the flow whose last REGISTER is the oldest is forgotten. If several processes share a store, each
+of them may remove bindings that another one has noted."""
 
 ENDERS = 8
 """Greenlets that tell a store that may wait of flows that have ended."""
@@ -228,7 +228,7 @@ class EndedBindings:
                     break
 
     def _left(self, aor: str) -> Bindings:
-        """Return the bindings of an address-of-record of which some have just expired."""
+        """Return the bindings that an address-of-record has left, after some have expired."""
         if self._guarded is None:
             return self._location.store.lookup(aor)
         now = self._location.store.now()

@@ -285,7 +285,7 @@ class Transaction:
 
     @property
     def sent_at(self) -> float:
-        """When a client has sent its request the last time; never if it does not repeat it."""
+        """When a client sent its request last, by the clock. NEVER if it is not repeated now."""
         for due, timer, length in self._entries():
             if timer is A or timer is E:
                 return due - length

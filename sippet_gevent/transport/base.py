@@ -84,8 +84,8 @@ class Flow:
     is_lost: bool = False
     """True when a connection has ended for another reason than our close."""
     is_stream: ClassVar[bool] = False
-    """True when the messages of a connection follow each other without frames, so that send() takes
-    several of them, joined."""
+    """True for a connection on which messages follow each other without frames. Its send() takes
+    several messages, joined."""
     bytes_received: int = 0
     """Bytes received by a connection, without those of TLS itself."""
     name: str | None = None
@@ -156,12 +156,14 @@ class Flow:
 
     def keep(self, seconds: float) -> None:
         """Do not end the flow for being idle within this time, because a user is reached only by
-        this flow. Report its end by flow_ended() of the events. A flow of datagrams that has failed
-        by its keep-alives counts them anew."""
+        this flow. Report its end by flow_ended() of the events. If keep-alives of a datagram flow
+        have failed, count the unanswered ones from 0 again."""
 
     def is_kept_since(self, time: float) -> bool:
-        """True if keep() was called after this time, by the clock of the stack, for a flow that may
-        have been dead before. A connection does not come to life again."""
+        """True if keep() was called after this time, such as when the peer has registered again.
+
+        `time` is in seconds by the clock of the stack. False for a connection, because it has one
+        end only."""
         return False
 
     @property

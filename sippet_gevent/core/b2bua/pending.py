@@ -41,8 +41,8 @@ def await_turn(leg: WaitingLeg, method: str) -> None:
 
     Raises:
         Reject: 491, because both sides change the session, or the other side is connected to
-            another leg now. After PATIENCE it does not raise, but Leg.ask() then does. 481 if the
-            call has ended.
+            another leg now. 481, because the call has ended. After PATIENCE this returns, and
+            Leg.ask() raises 491.
         Cancelled: The request that waits was cancelled.
     """
     call, other = leg.call, leg.peer

@@ -4,11 +4,11 @@ The other side of the leg is connected to the target. The first call goes on whi
 and if the transfer fails. After a success the peer that has asked usually hangs up. If it does not,
 the bridge does so after 64*T1.
 
-The target may be a user of this very server, which asks the INVITE of the bridge for a password
-that nobody has. Without a bridge, the other side would call the target by its own password (RFC
-3515 §2.4.2), and the peer that has asked could call it, too. So that INVITE counts as one of the
-user among both that has proved its password when it called; see proxy/spirals.py. A caller that
-needed no password, such as a carrier, may not call by it whom it likes.
+The target may be a user of the same server, which asks for a password. The bridge has none. Without
+a bridge, the other side would call the target with its own password (RFC 3515 §2.4.2), and so could
+the peer that sent the REFER. So the INVITE of the bridge counts as one of the user that has called
+with a password, on either side; see proxy/spirals.py. If neither side has, the server asks. So a
+caller that needed no password, such as a carrier, reaches no further by a REFER.
 """
 
 from __future__ import annotations

@@ -533,8 +533,8 @@ class Call(ABC):
 
         Args:
             target: The URI to call, or another call of this program.
-            timeout: Seconds to wait for the outcome. None waits as long as the peer reports, which
-                is 180 seconds after its last report unless it grants another time.
+            timeout: Seconds to wait for the outcome. None waits until the peer has sent no report
+                for 180 seconds, or for another time that it grants in its reports.
             on_progress: Called with what the peer tells: a Fragment with `status` and `reason`.
             subscribe: False asks the peer to tell nothing (RFC 4488). Then this method returns when
                 the peer has accepted.

@@ -122,8 +122,8 @@ def _ask(
 
 
 def _await_turn(call: Changing, method: str, *, has_offer: bool) -> None:
-    """Wait until nothing is under way that a request would meet, for the time of a back-off at
-    most."""
+    """Wait until no INVITE or UPDATE is under way that a request would meet (§14.1), at most for
+    the time of a back-off."""
     call._inbox.wait(
         lambda: call.end is not None or not call._collides(method, has_offer), _pause(call)
     )

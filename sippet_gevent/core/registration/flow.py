@@ -484,10 +484,10 @@ class FlowRegistration:
     # ---- flows and addresses
 
     def _settle(self) -> None:
-        """Find out if the flow that fails now was successful, which ends the row of failures.
+        """Count failures from 0 again if the flow that fails now was successful (RFC 5626 §4.5).
 
-        It was if a REGISTER succeeded and, if keep-alives are in use, one of them was answered (RFC
-        5626 §4.5). So a flow whose keep-alives always fail waits longer each time.
+        A flow is successful if a REGISTER succeeded and, if keep-alives are in use, one of them was
+        answered. So the pause grows each time while keep-alives get no answer.
         """
         flow, before = self.flow, self._answers
         if flow is None or before is None:
@@ -511,7 +511,7 @@ class FlowRegistration:
             self._failures += 1
             base = BASE_BESIDE if self._owner.is_alive_beside(self) else BASE
             due += pause(self._failures, random.random(), None, base)
-            if not self.reg_id:  # the binding may work, and its refresh forms no flow of Outbound
+            if not self.reg_id:  # without Outbound the binding may still work
                 due = min(due, self._due)
         reason = "the flow has ended"
         self._owner.note("registration flow ended", self, reason, due - now)

@@ -100,10 +100,10 @@ def read_answer(reply: bytes) -> tuple[bytes, tuple[str, int] | None] | None:
     """Read the answer to a Binding request of ours.
 
     Returns:
-        The transaction id, and our address as the peer saw it. None in place of the address if the
-        request has failed: by an error response of any code, or because an attribute has to be
-        understood and is not (RFC 5389 §7.3.3, §7.3.4). None if this is neither a well-formed error
-        response nor a success response with an address.
+        The transaction id, and our address as the peer saw it. The address is None if the request
+        has failed: the answer is an error response, or has a required attribute that is unknown
+        (RFC 5389 §7.3.3, §7.3.4). None in place of both for a datagram that is neither a
+        well-formed error response nor a success response with an address.
     """
     if reply[:2] not in (_SUCCESS, _ERROR) or not _is_message(reply):
         return None

@@ -70,10 +70,9 @@ class StunAgent:
         """Counters of STUN messages by outcome.
 
         Requests of peers: `answered`; `refused` with a 420; `dropped`; `rate_limited`. Our own
-        keep-alives: `keepalive_answered`, `keepalive_refused` by an error response or
-        one that has to be discarded,
-        `keepalive_unanswered`, and `address_changed` when the answer shows that a NAT has given us
-        another address."""
+        keep-alives: `keepalive_answered`; `keepalive_refused` by an error response, or by an answer
+        that has to be discarded; `keepalive_unanswered`; `address_changed` when the answer shows
+        that a NAT has given us another address."""
 
     def take(self, data: bytes, flow: KeptFlow) -> bool:
         """Answer a datagram at once if it is a Binding request (RFC 5626 §8).

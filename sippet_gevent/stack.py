@@ -558,7 +558,8 @@ class Stack(UserAgentClient):
         """Return the candidates of a URI, best first, and those that failed lately last (RFC 3263).
 
         Raises:
-            TransportError: No candidate was found. InvalidValue: The text is not a URI.
+            TransportError: No candidate was found.
+            InvalidValue: The text is not a URI.
         """
         return self.sender.resolve(given_uri("uri", uri), listener)
 

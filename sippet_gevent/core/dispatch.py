@@ -77,7 +77,7 @@ class Dispatcher:
         self._is_bare = wrapped is core and core is self.methods
 
     def _attach(self, core: CoreFunction) -> None:
-        """Tell a core whose it is: a Core, or one with a method `attach`, such as a Registrar."""
+        """Tell a core its stack: a Core, or one with a method `attach`, such as a Registrar."""
         if isinstance(core, Core):
             core.stack = self._stack
         attach = getattr(core, "attach", None)

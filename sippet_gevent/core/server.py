@@ -59,7 +59,7 @@ log = logging.getLogger("sippet_gevent.core")
 
 
 class Guard(Protocol):
-    """Checks who sends a request: Authenticator in auth/server.py."""
+    """Checks which user has sent a request: Authenticator in auth/server.py."""
 
     def authenticate(self, request: Request, tx: Any) -> str | None:
         """Return the user name, None if the request needs none. Raises Reject."""
@@ -105,10 +105,10 @@ class ServerTransaction(Handler):
     """Name of the user whose password was right. None before, and for a request that needs none."""
 
     admitted_by: Guard | None = None
-    """What has let the request pass, by its password or as an exempt one."""
+    """The Authenticator that has let the request pass, by its password or as an exempt one."""
 
     complete_success: Callable[[Response], None] | None = None
-    """Adds header fields to the final 2xx, which an Authenticator has ordered."""
+    """Adds the header fields of an Authenticator to the final 2xx, such as Authentication-Info."""
 
     earlier: ServerTransaction | None = None
     """The request for which this stack has sent this one to itself; see proxy/spirals.py."""
@@ -320,8 +320,8 @@ class ServerTransaction(Handler):
             if not tx.wait(60, until=picked_up):
                 return 480
 
-        After accept(), the end of the call is an exception here, as is a CANCEL before: Cancelled.
-        call.wait() returns True instead. Pause after a call with stack.clock.sleep().
+        Before the answer, a CANCEL raises Cancelled here. After accept(), so does the end of the
+        call, for which call.wait() returns True. To pause after a call, use stack.clock.sleep().
 
         Args:
             seconds: How long; None waits for `until` alone.
@@ -599,8 +599,11 @@ class ServerTransaction(Handler):
         self._contact_flow = self.transaction.flow
 
     def _lacks_offer(self, response: Response) -> bool:
-        """True for a response of 101 to 199 that must be reliable, because the INVITE requires
-        that, and that must have our offer, because the INVITE has none (RFC 3262 §3, §5)."""
+        """True for a response of 101 to 199 that lacks the offer which it must have.
+
+        It must be reliable if the INVITE requires 100rel, and then needs our offer if the INVITE
+        has none (RFC 3262 §3, §5).
+        """
         request, call = self.request, self.call
         if not lists(request, "Require") or description_of(response):
             return False
@@ -674,8 +677,11 @@ class ServerTransaction(Handler):
             self._end_early(status)
 
     def _end_early(self, status: int) -> None:
-        """End the call of an initial INVITE, which was refused or cancelled (§12.3), or whose 2xx
-        came from somewhere else, so that its dialog is another one (§13.2.2.4)."""
+        """End the call of an initial INVITE that was refused or cancelled (§12.3).
+
+        It also ends if a 2xx of another element was sent, because the dialog of that 2xx is another
+        one (§13.2.2.4).
+        """
         if self.call is not None and self.request.mandatory.to_tag is None:
             cancel = self._cancel
             reason = "" if cancel is None else reason_in(cancel)

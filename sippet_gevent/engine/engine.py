@@ -72,8 +72,8 @@ class Engine(TransactionLayer):
     def use_limits(self, limits: Limits) -> None:
         """Use other limits from now on.
 
-        What was sized by the old ones when the stack started stays: the rate of answers to broken
-        requests, when requests change to TCP, handshakes, and the offers of keep-alives.
+        Four of the old limits stay until the stack starts again: the rate of answers to broken
+        requests, the size from which requests go by TCP, handshakes, and offers of keep-alives.
         """
         self.limits = self.ingress.limits = limits
         self.admission.use_limits(limits)

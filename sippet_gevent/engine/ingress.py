@@ -413,8 +413,8 @@ def _is_misrouted(response: Response, tx: ClientRecord) -> bool:
     """True for a response with further Vias to a request of ours that had none below it. It SHOULD
     be discarded (§8.1.3.3).
 
-    A 2xx to an INVITE is taken: it has our branch and comes from our callee, whose call would be
-    dead without an ACK (§13.2.2.4).
+    A 2xx to an INVITE is taken. It has our branch and comes from our callee, and without an ACK
+    that call would be dead (§13.2.2.4).
     """
     # a proxy's branch, in most cases, whose request has several lines
     if tx.request is None or type(tx.request.headers.fields.get("Via")) is list:

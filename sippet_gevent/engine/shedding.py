@@ -23,8 +23,8 @@ REFUSALS = 0.15
 enough for one to each call that is served. With all the time for refusals, no call is served."""
 
 TOGETHER = 0.02
-"""Of T1, 10 ms: requests whose patience ends within that time are refused with the one whose
-patience has ended. So several refusals of one connection are sent together."""
+"""Of T1, 10 ms: with a request that is refused, those go that would be refused within this time. So
+several refusals of one connection are sent together."""
 
 SAVED = 0.05
 """Seconds for refusals that may be saved. The first ones come all at once."""

@@ -48,9 +48,9 @@ CLIENTS = 1000
 class Thinning:
     """The part of the requests that clients should not send.
 
-    A delay alone does not tell how much is too much: the oldest of the requests that wait is as old
-    as it may become in a small overload, too. So the part follows the share of the new requests
-    that is refused or dropped. With the right part, that share is nothing.
+    A delay alone does not show the size of an overload. In a small one, too, the oldest request
+    waits as long as it may. So the part follows the share of the new requests that is refused or
+    dropped. With the right part, that share is 0.
 
     Args:
         period: Seconds between two changes.

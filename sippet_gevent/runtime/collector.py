@@ -2,8 +2,8 @@
 
 Python begins a collection when 700 more objects were made than freed since the last one. A server
 frees the transactions of half a minute ago (timer J, RFC 3261 §17.2.2) as fast as it makes new
-ones. Its count stays near zero while tens of thousands of new objects pile up, and the collection
-that comes at last looks at all of them: 40 to 90 ms, in which nothing is served.
+ones. So the count stays near zero, and tens of thousands of new objects pile up. In the end one
+collection looks at all of them. It takes 40 to 90 ms, in which nothing is served.
 """
 
 from __future__ import annotations

@@ -134,8 +134,8 @@ class Limits:
     640,000 transactions wait for their last timer."""
     transactions_per_source: int = 0
     """Transactions of one source at the same time: of an IPv4 address, or an IPv6 /64. A further
-    request gets 503. 0 sets no number. Then a source may have all, but gets nothing of the last
-    quarter of a limit if it has a quarter already, and other sources are known."""
+    request gets 503. 0 sets no number. Then a source may have all while no other source is known.
+    Otherwise the last quarter of a limit is closed to a source that has a quarter of it."""
     unanswered_per_source: int = 0
     """INVITEs of one source without final response, and other requests whose cores wait. 0 as
     above."""

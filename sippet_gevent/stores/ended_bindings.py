@@ -348,7 +348,7 @@ class _End:
 
 
 class _CutOff:
-    """A deadline at which bindings are removed whose flow has ended."""
+    """A deadline for the removal of bindings, because their flow has ended."""
 
     __slots__ = ("_ends",)
 

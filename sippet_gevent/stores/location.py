@@ -61,8 +61,8 @@ class Location:
     """
 
     stack: Owner | None = None
-    """The stack whose clock and domains are used: the running one whose Registrar was the first to
-    use this Location, unless another is assigned."""
+    """The stack that gives its clock and domains. Unless one is assigned, it is the running stack
+    with the Registrar that was the first to use this Location."""
 
     def __init__(
         self,

@@ -127,8 +127,8 @@ class SQLiteBindings:
     def route_secret(self) -> bytes:
         """Return the random secret of this file, for `Stack(route_secret=...)`.
 
-        With it, calls on whose route the stack is (RFC 3261 §16.12) and temporary GRUUs work after
-        a restart, and at all processes that use the file. Raises StoreError.
+        With it, temporary GRUUs, and calls that have the stack in their route (RFC 3261 §16.12),
+        work after a restart, and at all processes that use the file. Raises StoreError.
         """
         return self._database.read(_route_secret)
 

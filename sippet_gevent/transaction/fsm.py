@@ -96,9 +96,9 @@ class Transaction:
     """The record of one transaction. A stack may keep 100,000 of them, so each slot counts.
 
     `deadline` is the time at which `expire(now)` must be called next. `last` is the message that a
-    retransmission repeats. The engine owns `user`, `flow`, `merge` and `wake`: the user of the
-    transaction, the flow that carries it, the key by which copies of its request are found, and the
-    time at which the engine will look at it. The engine sets `request` to None after the end.
+    retransmission repeats. The engine owns four attributes. `user` is the user of the transaction,
+    and `flow` the flow that carries it. Copies of its request are found by the key `merge`. `wake`
+    is the time at which the engine looks at it next. After the end, `request` is None.
     """
 
     __slots__ = (

@@ -363,7 +363,7 @@ class Transport:
     """Seconds between the keep-alives of peers that offer them (RFC 6223 §4.4). 0 never asks for
     keep-alives."""
     offers_alias: bool = False
-    """True when peers may send requests by our connections, because a certificate proves who we are
+    """True when peers may send requests by our connections, because a certificate proves our domain
     (RFC 5923)."""
 
     local: Address = ("", 0)

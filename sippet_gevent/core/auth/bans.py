@@ -97,12 +97,12 @@ class Bans:
         return len(self.until)
 
     def take_over(self, before: Bans) -> None:
-        """Go on with the counts and bans of others, such as those of a configuration that was
-        replaced. They end when they would have ended."""
+        """Take over the counts and bans of another object, such as that of a configuration that was
+        replaced. They end when they would have ended there."""
         self.counts, self.until = before.counts, before.until
 
     def holds(self, source: str, user: str, now: float) -> bool:
-        """True while a source is banned, or a user at it. The user may be empty."""
+        """True while a source is banned for all users, or for this one. The user may be empty."""
         for key in ((source, ""), (source, user)):
             until = self.until.get(key)
             if until is not None:

@@ -62,8 +62,8 @@ from .undo import put_back
 _WRITE = 'bridge(request, tx, "sip:bob@192.0.2.20")'
 
 _PLACED: WeakKeyDictionary[Element, dict[str, set[str]]] = WeakKeyDictionary()
-"""By stack and by Call-ID of the INVITEs that bridges have sent and that have no final response:
-the Request-URI that was received, and those that were sent."""
+"""Request-URIs of calls that are not answered: the one that a bridge has received, and those that
+it has sent. By stack, and by Call-ID of the INVITEs that were sent."""
 
 
 def bridge(

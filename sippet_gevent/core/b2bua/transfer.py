@@ -104,8 +104,8 @@ class Transfer:
     def _replaced(self, referral: Referral) -> Leg | None:
         """Return the other side of the bridged call that the Refer-To would replace. Raises Reject.
 
-        The target of the REFER is this element, so it would get the INVITE with Replaces, and has
-        to ask the same as for one (RFC 3891 §3): whether the referrer may replace that call.
+        The target of the REFER is this element, so it would get the INVITE with Replaces. It has to
+        ask the same question as for that INVITE: may the referrer replace the call (RFC 3891 §3)?
         """
         named = referral.replaces
         if named is None:

@@ -279,7 +279,11 @@ class Call(ABC):
     def hold(self, *, timeout: float | None = None) -> None:
         """Hold the call by a re-INVITE: we receive nothing until resume() (RFC 3264 §8.4).
 
-        If our request meets one of the peer's, it is sent once more after a random time (§14.1).
+        Does nothing if a call with `media` is held already. If our request meets one of the peer's,
+        it is sent once more after a random time (§14.1).
+
+        Args:
+            timeout: Seconds to wait for the final response. None waits as long as the transaction.
 
         Raises:
             Reject: The peer has refused. The session is as it was.
@@ -290,7 +294,7 @@ class Call(ABC):
 
     @abstractmethod
     def resume(self, *, timeout: float | None = None) -> None:
-        """Resume a call that hold() has held. Raises the same."""
+        """Resume a call that hold() has held. The argument and exceptions are those of hold()."""
 
     @abstractmethod
     def reinvite(
@@ -313,7 +317,8 @@ class Call(ABC):
             headers: Header fields, by attribute name.
 
         Raises:
-            Reject: The peer has refused. The session is as it was.
+            Reject, TransactionStateError, TransactionTimeout, TransportError: As hold() does.
+            TypeError: Both `media` and `body` are given.
         """
 
     @abstractmethod

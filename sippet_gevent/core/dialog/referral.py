@@ -146,7 +146,7 @@ class Referral:
         self._notify(lambda it: it.begin(status_line(100)))
 
     def refuse(self, status: int = 603, reason: str | None = None, **headers: Any) -> None:
-        """Refuse the transfer."""
+        """Refuse the transfer with this status; see ServerTransaction.respond()."""
         self._tx.respond(status, reason, **headers)
 
     def progress(self, response: int | Response) -> None:

@@ -288,7 +288,7 @@ class Subscription:
     def _usage_ended(self) -> None:
         """Note that one of the subscriptions has ended: the last one ends all.
 
-        If a REFER was forked, the first NOTIFY of another peer, which may reach the target, can
+        A REFER may have been forked, and another peer may reach the target. Its first NOTIFY can
         come until timer N has fired (§4.4.1, RFC 3515 §4.6).
         """
         ended = [usage for usage in self._usages if usage.end is not None]

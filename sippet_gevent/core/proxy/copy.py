@@ -60,8 +60,8 @@ def prepare(
 
     Returns:
         The copy.
-        The next hop: the given one, or else the flow of the binding or the flow that the Route
-        names; None when Route and Request-URI of the copy decide.
+        The next hop: the given one, or else the flow of the binding, or the flow that the Route
+        names. None if Route and Request-URI of the copy decide.
         The listener to prefer. It is the one at which the binding was registered, or within a
         dialog the one that our Record-Route named (RFC 5658 §5). A NAT in front of the peer may
         accept no other.
@@ -71,8 +71,8 @@ def prepare(
     Raises:
         FlowFailed: The flow that alone leads to the target has ended.
         InvalidValue: A header field cannot be written.
-        Reject: 403 for a target if the request has a Route that this stack did not make, 404 for a
-            Request-URI of this element without a target, 400 for an invalid host of the next hop.
+        Reject: 403 for a target if the request has a Route that this stack did not make. 404 for a
+            Request-URI of this element without a target. 400 for an invalid host of the next hop.
         WrongScheme: A sips request would become sip, or TLS does not lead to a sips target (RFC
             5630 §5.3).
     """

@@ -200,8 +200,8 @@ class Names:
     def is_local(self, uri: URI) -> bool:
         """True when a URI leads to this element.
 
-        That is a host and port at which it listens or that it has given to peers, or a domain with
-        any port, because SRV records or a NAT in front of us may name any port.
+        It does if it has a host and port at which this element listens, or that it has given to
+        peers. A domain may have any port, because SRV records or a NAT in front of us may name any.
         """
         if uri.port is not None and (uri.host, uri.port) in self._own:
             return uri.scheme in ("sip", "sips")  # the usual spelling of an own Route

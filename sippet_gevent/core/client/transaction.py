@@ -59,19 +59,8 @@ class ClientTransaction(Tries):
     """
 
     __slots__ = (
-        "_calls",
-        "_deadlines",
-        "_ended",
-        "_inbox",
-        "_is_left",
-        "_silence",
-        "_wake",
-        "arrived",
-        "call",
-        "failed",
-        "handlers",
-        "served",
-        "terms",
+        "_calls", "_deadlines", "_ended", "_inbox", "_is_left", "_silence", "_wake", "arrived",
+        "call", "failed", "handlers", "served", "terms",
     )  # fmt: skip
 
     begins_dialogs = True

@@ -66,17 +66,8 @@ class SessionTimer(Rule):
     """The session timer of one call."""
 
     __slots__ = (
-        "_agreed",
-        "_deadline",
-        "_due",
-        "_ended_by_us",
-        "_is_ours",
-        "_least",
-        "_peer_updates",
-        "_policy",
-        "_refresher",
-        "_said",
-        "_until",
+        "_agreed", "_deadline", "_due", "_ended_by_us", "_is_ours", "_least", "_peer_updates",
+        "_policy", "_refresher", "_said", "_until",
     )  # fmt: skip
 
     fields = ("Min-SE", "Session-Expires")

@@ -42,7 +42,7 @@ from .crossing import (
     reason_for,
     with_description,
 )
-from .pending import await_turn, later
+from .pending import await_turn, in_turn, later
 from .policy import CONTENT, FOLLOW, PASS, BridgePolicy, Kind
 from .undo import undone_if_refused
 
@@ -104,7 +104,7 @@ class Leg:
         self.is_over = False
         """True once the end of the call was passed on."""
         self.is_awaited = False
-        """True while a change of the session waits until it can be sent to the peer."""
+        """True from the arrival of a change of the other side until it is sent to the peer."""
         self._calls: list[InviteSession] = []
         self.refers = ReferNumbers()
         """The REFERs of the peer that were passed on."""
@@ -202,15 +202,19 @@ class Leg:
         there = self._other()
         if not offer:
             return self._ask_for_offer(request, tx, call, there)
-        body, lines = self._described(request, self.bridge.offer_to(self, there, offer))
         method = there.method_for(request.method)
-        await_turn(there, method)
+
+        def describe() -> tuple[bytes, list[Line]]:
+            return self._described(request, self.bridge.offer_to(self, there, offer))
+
+        body, lines = in_turn(there, method, describe)
         with undone_if_refused(there):
             response = there.ask(
                 request, method, body=body, lines=lines, on_provisional=_ringing(tx)
             )
             if response.status in _NO_UPDATE and request.method == "UPDATE" and there._is_confirmed:
                 there.updates = False
+                await_turn(there, "INVITE")  # which has to follow the ACK, unlike an UPDATE
                 response = there.ask(request, "INVITE", body=body, lines=lines)
             found = description_of(response)
             if response.is_success and not found:
@@ -240,8 +244,9 @@ class Leg:
         there = self._other()
         if call is not self.call or there.call is None or call.is_caller:
             raise Reject(488)  # no offer was asked for
-        description = self.bridge.offer_to(self, there, offers.offer)
-        await_turn(there, "UPDATE")
+        description = in_turn(
+            there, "UPDATE", lambda: self.bridge.offer_to(self, there, offers.offer)
+        )
         with undone_if_refused(there):
             response = there.ask(call.sent_invite, "UPDATE", body=description, lines=[])
             found = description_of(response)

@@ -8,13 +8,20 @@
 | a change of that side that waits in turn, so both change the session | 491 (§14.2) |
 | any of them for longer than PATIENCE | 491 |
 
-A change that meets ours on its own leg gets 491 at once, by dialog/glare.py.
+A change that meets ours on its own leg gets 491 at once, by dialog/glare.py. Its peer answers ours
+by 491, too, and that goes to the side that has begun. So each side has a timer of §14.1 and knows
+if it still wants the change. The bridge sends neither change again: it would hold one pending, so
+the repeated change of the other side would get 491 again (RFC 3725 §6).
+
+The offer is translated at the end of the wait. So a media relay gets it after the answer to the one
+before (RFC 3264 §4), and gets none that is refused here.
 """
 
 from __future__ import annotations
 
 import random
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from ...errors import Reject
 from ..dialog.invite import InviteSession
@@ -23,43 +30,65 @@ PATIENCE = 16
 """Most seconds to wait, as a multiple of T1. A peer that misses our 2xx, or whose ACK is lost, gets
 it four more times meanwhile."""
 
+T = TypeVar("T")
+
 
 class WaitingLeg(Protocol):
     """A leg of a bridge."""
 
     call: InviteSession | None
     is_awaited: bool
-    """True while a change of the session waits until it can be sent to the peer."""
+    """True from the arrival of a change of the other side until it is sent to the peer."""
 
     @property
     def peer(self) -> WaitingLeg | None:
         """The other side, while both are connected."""
 
 
-def await_turn(leg: WaitingLeg, method: str) -> None:
+def in_turn(leg: WaitingLeg, method: str, describe: Callable[[], T]) -> T:
     """Wait until an INVITE, or an UPDATE with an offer, can be sent to the peer of a leg.
 
+    Args:
+        leg: The leg.
+        method: INVITE or UPDATE.
+        describe: Returns what is to be sent. It may wait for a media relay.
+
     Raises:
-        Reject: 491, because both sides change the session, or the other side is connected to
-            another leg now. 481, because the call has ended. After PATIENCE this returns, and
-            Leg.ask() raises 491.
+        Reject: 491, because both sides change the session, the wait was too long, or the other side
+            is connected to another leg now. 481, because the call has ended.
         Cancelled: The request that waits was cancelled.
     """
     call, other = leg.call, leg.peer
-    if call is None or not call._collides(method, True):
-        return
-    if other is not None and other.is_awaited:
+    assert call is not None  # Leg._other() has looked
+    if other is not None and other.is_awaited and call._collides(method, True):
         raise Reject(491)
     leg.is_awaited = True
     try:
+        _await_turn(leg, call, other, method)
+        described = describe()
+        _await_turn(leg, call, other, method)  # a session refresh may have begun meanwhile
+    finally:
+        leg.is_awaited = False
+    return described
+
+
+def await_turn(leg: WaitingLeg, method: str) -> None:
+    """Wait as in_turn() does, for a request whose description is made already, or that has none."""
+    in_turn(leg, method, lambda: None)
+
+
+def _await_turn(
+    leg: WaitingLeg, call: InviteSession, other: WaitingLeg | None, method: str
+) -> None:
+    if call._collides(method, True):
         call._inbox.wait(
             lambda: call.end is not None or not call._collides(method, True),
             PATIENCE * call.stack.engine.timers.t1,
         )
-    finally:
-        leg.is_awaited = False
-    if leg.peer is not other:
-        raise Reject(491 if call.end is None else 481)
+    if call.end is not None:
+        raise Reject(481)
+    if leg.peer is not other or call._collides(method, True):
+        raise Reject(491)
 
 
 def later() -> Reject:

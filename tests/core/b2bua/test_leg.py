@@ -397,14 +397,19 @@ class Slow(Relay):
 
     def __init__(self):
         super().__init__()
+        self.commands = []
         self.gate = Event()
         self.gate.set()
 
     def offer(self, call_id, from_tag, to_tag, description):
+        self.commands.append(f"offer of {from_tag}")
         self.gate.wait()
         return super().offer(call_id, from_tag, to_tag, description)
 
-    answer = offer
+    def answer(self, call_id, from_tag, to_tag, description):
+        self.gate.wait()
+        self.commands.append(f"answer to {from_tag}")
+        return super().answer(call_id, from_tag, to_tag, description)
 
 
 @pytest.mark.rfc("3261 14.1", "3261 14.2")
@@ -433,6 +438,49 @@ def test_changes_that_meet_at_a_slow_relay_refuse_one_side(sip):
     phones.end()
 
 
+@pytest.mark.rfc("3261 14.2", "3264 4")
+def test_relay_gets_no_offer_of_a_change_that_waits_in_vain(sip):
+    relay = Slow()
+    phones = Phones(sip, media=relay)
+    phones.answer()
+    phones.ask("INVITE", HELD)
+    got = phones.callee.last("INVITE")
+    phones.callee.reply(got, 200, contact=f"<{phones.callee.uri}>", **body(ACCEPTED))
+    phones.ask_back("INVITE", describe(CALLEE, version=3, direction="inactive"))
+    sip.advance(8.1)
+    assert phones.callee.responses[-1].status == 491
+    assert relay.commands[-1] == "answer to caller"
+    phones.ask_back("ACK")
+    phones.ask("ACK")
+    phones.end()
+
+
+@pytest.mark.rfc("3261 14.1")
+def test_change_that_a_slow_relay_translates_waits_for_a_refresh_that_begins(sip):
+    relay = Slow()
+    interval = {"supported": "timer", "session_expires": "600;refresher=uac"}
+    phones = Phones(sip, media=relay, invite=interval)
+    phones.answer(**interval, allow="INVITE")
+    sip.advance(299)
+    relay.gate.clear()
+    phones.ask("INVITE", HELD)
+    sip.advance(2)
+    refresh = phones.callee.last("INVITE")
+    assert refresh.body == phones.offer
+    relay.gate.set()
+    sip.settle()
+    assert phones.callee.last("INVITE") is refresh
+    interval["require"] = "timer"
+    contact = f"<{phones.callee.uri}>"
+    phones.callee.reply(refresh, 200, contact=contact, **interval, **body(describe(CALLEE)))
+    got = phones.callee.last("INVITE")
+    assert b"a=sendonly" in got.body
+    phones.callee.reply(got, 200, contact=contact, **interval, **body(ACCEPTED))
+    assert (phones.last.status, phones.last.body) == (200, ACCEPTED)
+    phones.ask("ACK")
+    phones.end()
+
+
 @pytest.mark.rfc("3261 14.1")
 def test_change_waits_until_a_slow_relay_has_the_answer_to_another_one(sip):
     relay = Slow()
@@ -449,6 +497,8 @@ def test_change_waits_until_a_slow_relay_has_the_answer_to_another_one(sip):
     assert (phones.last.status, phones.last.body) == (200, ACCEPTED)
     assert phones.caller.methods == []
     phones.ask("ACK")
+    # RFC 3264 §4: the relay has the answer to one offer before it gets the next one
+    assert relay.commands[-3:] == ["offer of caller", "answer to caller", "offer of callee"]
     assert phones.caller.last("INVITE").body == back
     answer = describe(version=3, direction="inactive")
     phones.caller.reply(
@@ -486,6 +536,23 @@ def test_both_sides_that_hold_at_the_same_time_succeed_after_the_491(sip):
     sip.advance(40)
     assert callee.end.by == "peer"
     assert not bob.engine.counters.core_errors
+
+
+@pytest.mark.rfc("3261 14.1", "3311 4")
+def test_update_that_becomes_an_invite_waits_for_the_ack_of_the_caller(sip):
+    phones = Phones(sip)
+    phones.reply(200, describe(CALLEE))
+    phones.response = phones.last
+    phones.ask_back("UPDATE", HELD_BACK)
+    phones.caller.reply(phones.caller.last("UPDATE"), 405, allow="INVITE, ACK, BYE, CANCEL")
+    assert phones.caller.methods == ["UPDATE"]
+    phones.ack()
+    got = phones.caller.last("INVITE")
+    phones.caller.reply(got, 200, contact=f"<{phones.caller.uri}>", **body(ACCEPTED_BACK))
+    response = phones.callee.responses[-1]
+    assert (response.cseq.method, response.status) == ("UPDATE", 200)
+    assert response.body == ACCEPTED_BACK
+    phones.end()
 
 
 @pytest.mark.rfc("3311 4")

@@ -42,7 +42,7 @@ from .crossing import (
     reason_for,
     with_description,
 )
-from .pending import await_turn, in_turn, later
+from .pending import await_call, await_turn, in_turn, later
 from .policy import CONTENT, FOLLOW, PASS, BridgePolicy, Kind
 from .undo import undone_if_refused
 
@@ -128,6 +128,8 @@ class Leg:
         self._calls.append(call)  # a client transaction limits those that have not ended
         if self.call is None:
             self.call = call
+            if self.peer is not None and self.peer.call is not None:
+                self.peer.call.wake()  # a change of the session may wait for it
 
     def rings(self, response: Response) -> None:
         """Note a provisional response of the callee, whose branch is the leg from now on."""
@@ -199,6 +201,7 @@ class Leg:
             return call.offers.response_to(request)
         if offer and call.offers.local and same_session(offer, call.offers.remote):
             return call.offers.response_to(request)
+        await_call(self)
         there = self._other()
         if not offer:
             return self._ask_for_offer(request, tx, call, there)

@@ -6,7 +6,8 @@
 | the ACK to our 2xx, so also to the first one | waits for it |
 | a change of that side, whose answer the media relay is asked for | waits for answer and ACK |
 | a change of that side that waits in turn, so both change the session | 491 (§14.2) |
-| any of them for longer than PATIENCE | 491 |
+| the first INVITE, which has no response with a To tag yet | waits for one |
+| any of them for longer than PATIENCE | 491; for the first INVITE 500 |
 
 A change that meets ours on its own leg gets 491 at once, by dialog/glare.py. Its peer answers ours
 by 491, too, and that goes to the side that has begun. So each side has a timer of §14.1 and knows
@@ -43,6 +44,17 @@ class WaitingLeg(Protocol):
     @property
     def peer(self) -> WaitingLeg | None:
         """The other side, while both are connected."""
+
+
+def await_call(leg: WaitingLeg) -> None:
+    """Wait until the other side of a leg has a dialog. Its caller may have got no response with a
+    To tag yet, because a media relay translates the answer. Raises Cancelled."""
+    call, other = leg.call, leg.peer
+    if call is not None and other is not None and other.call is None:
+        call._inbox.wait(
+            lambda: call.end is not None or leg.peer is not other or other.call is not None,
+            PATIENCE * call.stack.engine.timers.t1,
+        )
 
 
 def in_turn(leg: WaitingLeg, method: str, describe: Callable[[], T]) -> T:

@@ -412,6 +412,24 @@ class Slow(Relay):
         return super().answer(call_id, from_tag, to_tag, description)
 
 
+@pytest.mark.rfc("3261 14.1")
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+def test_hold_of_the_callee_waits_until_the_caller_has_the_answer(sip, method):
+    relay = Slow()
+    phones = Phones(sip, media=relay)
+    relay.gate.clear()
+    phones.reply(200, describe(CALLEE))
+    assert phones.heard == []
+    held = phones.ask_back(method, HELD_BACK)
+    assert not [r for r in phones.callee.responses if r.cseq == held.cseq and r.status >= 200]
+    relay.gate.set()
+    sip.settle()
+    assert phones.heard == [200]
+    phones.ack()
+    accept_back(phones, method)
+    phones.end()
+
+
 @pytest.mark.rfc("3261 14.1", "3261 14.2")
 def test_changes_that_meet_at_a_slow_relay_refuse_one_side(sip):
     relay = Slow()

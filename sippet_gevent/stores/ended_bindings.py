@@ -132,6 +132,7 @@ class EndedBindings:
         """Flows of datagrams that have ended, with the addresses-of-record from which their
         bindings are still to be removed. A flow of datagrams has no end of its own, so a REGISTER
         that comes by it takes it out of here."""
+        self._registering: dict[FlowName, int] = {}  # REGISTERs that are being stored
         self._is_removing = False  # from a store that does not wait
         self._enders: list[Greenlet[..., None]] = []  # which tell a store that may wait
         self._is_expiring = False
@@ -154,6 +155,25 @@ class EndedBindings:
             if flow.node:
                 self._cut(flow, names)
         self._start_enders(stack)
+
+    def begin_register(self, flow: FlowName) -> None:
+        """Note that a REGISTER by a flow of datagrams is going to be stored, so the flow lives. It
+        does not end until end_register() is called.
+
+        The store may join the change with others, such as one that removes what has ended. That
+        one must not take the binding away of which the 200 tells the phone. The next copy that
+        cannot be delivered ends the flow.
+        """
+        self.dead.pop(flow, None)
+        self._registering[flow] = self._registering.get(flow, 0) + 1
+
+    def end_register(self, flow: FlowName) -> None:
+        """Note that a REGISTER by a flow of datagrams is stored, or has failed."""
+        left = self._registering[flow] - 1
+        if left:
+            self._registering[flow] = left
+        else:
+            del self._registering[flow]
 
     def changed(self, aor: str, before: Bindings, after: Bindings) -> None:
         """Note when bindings end that were stored."""
@@ -261,7 +281,7 @@ class EndedBindings:
         """Remove the bindings that use this flow (RFC 5626 §7), in the hub."""
         if name.node:
             self._cut(name, self._by_flow.pop(name, ()))
-        elif name not in self.dead:  # it may be used again
+        elif name not in self.dead and name not in self._registering:  # it may be used again
             self._cut(name, self._by_flow.get(name, ()))
         if self._location.stack is not None:
             self._start_enders(self._location.stack)

@@ -137,7 +137,7 @@ class Location:
             self.update(aor, self.live)
         return live
 
-    def update(self, aor: str, change: Change) -> Bindings:
+    def update(self, aor: str, change: Change, *, by: FlowName | None = None) -> Bindings:
         """Replace the bindings of an address-of-record by what `change` makes of them.
 
         Args:
@@ -145,6 +145,7 @@ class Location:
             change: Gets the stored bindings, of which some may have ended, and returns the new
                 ones. It may run several times, so it must depend on its argument alone, and must
                 not wait. What it raises passes on, and nothing is stored.
+            by: The flow that the REGISTER has come by, if its bindings end with that flow.
 
         Returns:
             The stored bindings.
@@ -154,7 +155,13 @@ class Location:
         """
         self._begin()
         if self._guarded is not None:
-            return self._guarded.update(aor, change)
+            if by is None or by.node:
+                return self._guarded.update(aor, change)
+            self._ends.begin_register(by)
+            try:
+                return self._guarded.update(aor, change)
+            finally:
+                self._ends.end_register(by)
         before = self.store.lookup(aor)  # the store lets nobody else run until update() is back
         after = self.store.update(aor, change)
         if after is not before:

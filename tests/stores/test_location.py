@@ -848,6 +848,33 @@ def test_register_by_a_dead_udp_flow_keeps_its_binding(sip, latency, first):
 
 
 @pytest.mark.rfc("5626 7")
+@pytest.mark.parametrize("first", ["end", "REGISTER"])
+def test_register_that_waits_for_the_store_while_its_udp_flow_ends_keeps_its_binding(sip, first):
+    memory = MemoryBindings(sip.clock.wall)
+    store = Faulty(memory, sleep=sip.clock.sleep)
+    location = Location(store)
+    office = Office(sip, RegistrarProxy(location))
+    bob = office.phone("NAT", "bob").register()
+    flow = office.stack.names.live_flow(memory.lookup(bob.aor)[0].flow)
+    other = office.phone("plain", "bob")
+    store.latency = 0.02
+    other.ask("REGISTER", f"sip:{DOMAIN}", to=f"<{bob.aor}>", call_id="other", number=1)
+    sip.advance(0.001)  # that is being stored, so what follows waits
+    if first == "end":
+        office.stack.engine.flow_ended(flow, None)
+        sip.settle()
+    bob.ask("REGISTER", f"sip:{DOMAIN}", to=f"<{bob.aor}>", call_id="bob", number=9)
+    if first == "REGISTER":
+        sip.settle()
+        office.stack.engine.flow_ended(flow, None)
+    sip.advance(1)
+    assert sorted(b.cseq for b in memory.lookup(bob.aor)) == [1, 9]
+    assert not location._ends.dead
+    assert bob.responses[-1].status == 200
+    assert bob.uri in bob.responses[-1].headers["Contact"], str(bob.responses[-1])
+
+
+@pytest.mark.rfc("5626 7")
 @pytest.mark.parametrize("blocks", [False, True])
 def test_udp_phone_of_an_earlier_process_that_registers_again_ends_with_its_flow(sip, blocks):
     memory = MemoryBindings(sip.clock.wall)

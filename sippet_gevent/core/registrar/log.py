@@ -10,6 +10,7 @@ from ...message.message import Request
 from ...message.uri import bracketed
 from ...observe.log_values import Plain
 from ...stores.base import BindingEvent, Change, Watch
+from ...stores.bindings import FlowName
 from ...stores.location import Location, shown_uri
 from ..element import Element
 
@@ -64,11 +65,11 @@ class RegistrationLog:
         """Log no further event."""
         self._watch.close()
 
-    def update(self, request: Request, aor: str, change: Change) -> None:
+    def update(self, request: Request, aor: str, change: Change, by: FlowName | None) -> None:
         """Make the change of a REGISTER. Its events have the source of this request."""
         self._sources[request.call_id] = _source(request)
         try:
-            self._location.update(aor, change)
+            self._location.update(aor, change, by=by)
         finally:
             self._sources.pop(request.call_id, None)
 

@@ -207,11 +207,12 @@ class Registrar:
             self._check_star(request)
         else:
             change.wanted = self._wanted(request, contacts, stack, now, has_outbound)
+        by = change.wanted[0].flow if change.wanted else None
         events = self._log()
         if events is None:
-            location.update(aor, change)
+            location.update(aor, change, by=by)
         else:
-            events.update(request, aor, change)
+            events.update(request, aor, change, by)
         change.keep_flow()
         return change.response
 

@@ -264,6 +264,7 @@ TYPELESS = {
     ("core/registration/row.py", "_several"): "a column to check",
     ("core/registration/row.py", "_user_of"): "a column to check",
     ("core/server.py", "authenticate"): "a ServerTransaction, which that protocol cannot name",
+    ("core/b2bua/policy.py", "authenticate"): "a ServerTransaction, whose file imports this one",
     ("core/dialog/events.py", "follow"): "a Call, whose file imports this one",
     ("core/methods.py", "__call__"): "what a user's core returns",
     ("core/methods.py", "check_methods"): "arguments to check",

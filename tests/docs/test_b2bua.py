@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sippet_gevent import sdp
+from sippet_gevent import Credentials, sdp
 
 from .blocks import OFFER, block
 
@@ -54,6 +54,29 @@ def test_policy_block_rewrites_the_caller(sip):
     assert headers["X-Account"] == "alice"
     assert "Diversion" not in headers
     asked.call.hangup()
+
+
+def test_transfers_block_follows_the_refer_of_a_user_that_a_carrier_has_called(sip):
+    rung, audio = [], [sdp.MediaStream("audio", 4000, (sdp.PCMU,))]
+
+    def phones(request, tx):
+        rung.append(request.uri.user)
+        with tx.accept(media=audio) as call:
+            if request.uri.user == "alice":
+                call.transfer(f"sip:bob@{host}")
+            else:
+                call.wait()
+
+    made = block("transfers")
+    host = sip.serve(made.stack).addresses[0].removeprefix("udp:")
+    known = Credentials("alice", "secret", hosts=("127.0.0.1",))
+    sip.stack(phones, host="192.0.2.30", credentials=known)
+    carrier = sip.stack(host="192.0.2.20")
+    call = sip.run(carrier.invite, f"sip:alice@{host}", media=audio)
+    sip.advance(1)
+    assert rung == ["alice", "bob"] and call.end is None
+    call.hangup()
+    sip.advance(40)
 
 
 def test_third_party_block_connects_two_phones(sip):

@@ -198,8 +198,16 @@ class Authenticator:
 
     # ---- the decision
 
-    def authenticate(self, request: Request, tx: ServerTransaction) -> str | None:
+    def authenticate(
+        self, request: Request, tx: ServerTransaction, *, within: bool = False
+    ) -> str | None:
         """Return the user that has sent a request, whose password was right.
+
+        Args:
+            request: The request.
+            tx: Its server transaction.
+            within: Ask for the password of a request within a call, too, even if it is exempt. Its
+                From is not checked, because it is that of the dialog (RFC 3261 §12.2.1.1).
 
         Returns:
             The user name. None for a request that needs no password: an ACK, one in a call or along
@@ -211,16 +219,17 @@ class Authenticator:
         method = request.method
         if method in _FREE:  # §22.1
             return None
-        if request.mandatory.to_tag is not None and (tx.call is not None or tx._belongs()):
-            return None
-        if self._exempt is not None and self._exempt(request, tx):
-            tx.admitted_by = self
-            return None
-        if request.mandatory.key in tx.stack.engine.clients:  # it has come back to us, perhaps
-            earlier = earlier_pass(request, tx)
-            if earlier is not None and self._has_admitted(earlier):
-                tx.admitted_by, tx.user = self, earlier.user
-                return tx.user
+        if not within:
+            if request.mandatory.to_tag is not None and (tx.call is not None or tx._belongs()):
+                return None
+            if self._exempt is not None and self._exempt(request, tx):
+                tx.admitted_by = self
+                return None
+            if request.mandatory.key in tx.stack.engine.clients:  # it has come back to us, perhaps
+                earlier = earlier_pass(request, tx)
+                if earlier is not None and self._has_admitted(earlier):
+                    tx.admitted_by, tx.user = self, earlier.user
+                    return tx.user
         stack = tx.stack
         now, source = stack.clock.now(), source_of(tx.flow.remote[0])
         if self._epoch is None:
@@ -255,7 +264,8 @@ class Authenticator:
             raise self._challenge(time, source, proxied=proxied, stale=True)
         if bans.counts:
             bans.succeeded(source, claim.username)
-        self._check_addresses(request, stack, claim)
+        if not within:
+            self._check_addresses(request, stack, claim)
         if proxied:
             self._consume(request)
         if self._mutual:

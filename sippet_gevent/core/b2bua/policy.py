@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
+from typing import Any, Protocol
 
 from ...arguments import flag, instance
 from ...errors import InvalidValue, excerpt
@@ -96,6 +97,13 @@ _WRITE = 'fields={"P-Asserted-Identity": True}'
 _ANONYMOUS = NameAddr(URI("sip", "anonymous", "anonymous.invalid"), "Anonymous")
 
 
+class AsksWithin(Protocol):
+    """Checks who sends a request within a call: Authenticator in auth/server.py."""
+
+    def authenticate(self, request: Request, tx: Any, *, within: bool = False) -> str | None:
+        """Return the user name. Raises Reject."""
+
+
 class BridgePolicy:
     """Says which header fields cross a bridge, and how it treats transfers.
 
@@ -118,6 +126,9 @@ class BridgePolicy:
         unknown: False leaves out header fields that no RFC known here defines.
         refer: "pass" sends a REFER on to the other leg. "follow" has the bridge call the target and
             connect it. "refuse" answers 603.
+        authenticator: An Authenticator that asks for the password of a REFER which the bridge is to
+            follow, unless its sender has called with one (RFC 3515 §5.2). The INVITE to a target at
+            this server then counts as one of that user.
         methods: The methods that are passed on within calls, besides INVITE and BYE.
 
     Raises:
@@ -125,7 +136,7 @@ class BridgePolicy:
         InvalidValue: A header field belongs to one leg, or a text cannot be sent.
     """
 
-    __slots__ = ("_fields", "_unknown", "methods", "refer")
+    __slots__ = ("_fields", "_unknown", "authenticator", "methods", "refer")
 
     def __init__(
         self,
@@ -133,6 +144,7 @@ class BridgePolicy:
         *,
         unknown: bool = True,
         refer: str = PASS,
+        authenticator: AsksWithin | None = None,
         methods: Iterable[str] = METHODS,
     ) -> None:
         self._fields: dict[str, Treatment] = {}
@@ -143,6 +155,18 @@ class BridgePolicy:
             raise InvalidValue(f'refer must be "pass", "follow" or "refuse", got {excerpt(refer)}')
         self.refer = refer
         """How a REFER is treated: "pass", "follow" or "refuse"."""
+        write = "write authenticator=Authenticator(realm=..., users=...)"
+        if authenticator is not None and not hasattr(authenticator, "authenticate"):
+            raise TypeError(
+                f"authenticator must be an Authenticator, got {excerpt(authenticator)}: {write}"
+            )
+        if authenticator is not None and refer != FOLLOW:
+            raise InvalidValue(
+                f'authenticator is for a REFER that the bridge follows, got refer="{refer}": '
+                'write refer="follow"'
+            )
+        self.authenticator = authenticator
+        """Asks for the password of a REFER that the bridge follows; None to follow each one."""
         if isinstance(methods, str):
             raise TypeError(f'methods must be a tuple, got {methods!r}: write methods=("INFO",)')
         self.methods = frozenset(methods) - {"ACK", "BYE", "CANCEL", "INVITE", "PRACK"}

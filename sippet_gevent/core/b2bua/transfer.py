@@ -9,6 +9,11 @@ a bridge, the other side would call the target with its own password (RFC 3515 ย
 the peer that sent the REFER. So the INVITE of the bridge counts as one of the user that has called
 with a password, on either side; see proxy/spirals.py. If neither side has, the server asks. So a
 caller that needed no password, such as a carrier, reaches no further by a REFER.
+
+With an authenticator in its policy, the bridge follows REFERs of users alone: those that have
+called with a password, and those that prove it by the REFER (RFC 3515 ยง5.2: a properly
+authenticated REFER within a dialog). The INVITE counts as one of the user that has asked. So a
+user that was called by a carrier can transfer it, and a carrier can transfer nobody.
 """
 
 from __future__ import annotations
@@ -64,6 +69,7 @@ class Transfer:
         self.bridge = bridge
         self.leg = leg
         self.tx = tx
+        self.served = self._served()  # first, because the users may be in a store that waits
         other = leg.peer
         if other is None or not other.is_open or not other._is_confirmed:
             raise Reject(480)  # nobody could be transferred now
@@ -156,7 +162,7 @@ class Transfer:
             sent = bridge.stack.sender.send(invite)
             assert isinstance(sent, ClientTransaction)  # no user was given
             out = sent
-            out.terms, out.served = target.terms, self._served()
+            out.terms, out.served = target.terms, self.served
             other.inviting = out
             if not other.is_open:  # its end has come before, and found nothing to cancel
                 out.cancel()
@@ -185,10 +191,20 @@ class Transfer:
             raise
 
     def _served(self) -> ServerTransaction | None:
-        """Return the INVITE of a user that has proved its password: of the peer that has asked, or
-        of the other side."""
-        calls = (self.leg.served, self.other.served)
-        return next((tx for tx in calls if tx is not None and tx.user is not None), None)
+        """Return a request of a user that has proved its password: an INVITE, of the peer that has
+        asked or else of the other side. With an authenticator, the REFER in place of the latter.
+
+        Raises:
+            Reject: 401 or 407, because the REFER has to prove the password.
+        """
+        for leg in (self.leg, self.leg.peer):
+            if leg is not None and leg.served is not None and leg.served.user is not None:
+                return leg.served
+            authenticator = self.bridge.policy.authenticator
+            if authenticator is not None:
+                authenticator.authenticate(self.tx.request, self.tx, within=True)
+                return self.tx
+        return None
 
     def _join(self, kept: Leg) -> None:
         """Connect the other side with that of another bridge, and end the two legs between them."""

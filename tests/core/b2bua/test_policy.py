@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sippet_gevent import BridgePolicy, InvalidValue, Request
+from sippet_gevent import Authenticator, BridgePolicy, InvalidValue, Request
 from sippet_gevent.core.b2bua.policy import OF_THE_LEG, Kind
 
 from .phones import CALLEE, Phones, describe
@@ -138,6 +138,8 @@ def test_response_fields_cross(sip):
         ({"refer": "maybe"}, InvalidValue),
         ({"methods": "INFO"}, TypeError),
         ({"unknown": "no"}, TypeError),
+        ({"refer": "follow", "authenticator": {"alice": "secret"}}, TypeError),
+        ({"authenticator": Authenticator(realm="office", users={})}, InvalidValue),
     ],
 )
 def test_policy_that_makes_no_sense_is_refused(options, error):

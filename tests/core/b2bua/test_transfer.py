@@ -96,19 +96,24 @@ class Office:
     Args:
         sip: The fixture.
         exempt: The host of a carrier that needs no password.
+        asks: True if REFERs are asked for a password.
+        bob: The password that Bob's phone knows; none by default.
     """
 
-    def __init__(self, sip, exempt=None):
+    def __init__(self, sip, exempt=None, *, asks=False, bob=None):
         self.sip, self.users, self.calls = sip, [], []
         gate = Authenticator(
-            realm="office", users={"alice": "a"}, owns=lambda user, uri: True,
+            realm="office", users={"alice": "a", "bob": "b"},
+            owns=lambda user, uri: user == "alice",
             exempt=lambda request, tx: tx.flow.remote[0] == exempt,
         )  # fmt: skip
+
+        policy = BridgePolicy(refer="follow", authenticator=gate if asks else None)
 
         def core(request, tx):
             self.users.append(tx.authenticate(gate))
             place = CALLEE if request.uri.user == "bob" else TARGET
-            bridge(request, tx, f"sip:{place}", policy=BridgePolicy(refer="follow"))
+            bridge(request, tx, f"sip:{place}", policy=policy)
 
         def phone(request, tx):
             with tx.accept(media=[PHONE]) as call:
@@ -116,10 +121,11 @@ class Office:
                 call.wait()
 
         self.server = sip.stack(core, OURS)
+        known = None if bob is None else Credentials("bob", bob, hosts=(OURS,))
         for host in (CALLEE, TARGET):
-            sip.stack(phone, host)
+            sip.stack(phone, host, credentials=known)
         alice = sip.stack(host=CALLER)
-        mine = Credentials("alice", "a", hosts=(OURS,))
+        mine = None if exempt == CALLER else Credentials("alice", "a", hosts=(OURS,))
         self.calls.append(sip.run(alice.invite, f"sip:bob@{OURS}", media=[PHONE], credentials=mine))
         self.calls.reverse()  # alice, bob
 
@@ -151,6 +157,36 @@ def test_transfer_of_a_caller_without_a_password_calls_nobody_at_this_server(sip
         office.transfer(transferor)
     assert refused.value.status == 401
     assert office.users == [None]
+
+
+@pytest.mark.rfc("3515 5.2", "3261 22.2")
+def test_user_that_a_carrier_has_called_transfers_it_by_a_password(sip):
+    office = Office(sip, exempt=CALLER, asks=True, bob="b")
+    office.transfer(1)
+    assert office.users == [None, "bob"]
+    assert sent(sip, OURS).count("401") == 1
+    assert not office.server.engine.counters.core_errors
+
+
+@pytest.mark.rfc("3515 5.2")
+@pytest.mark.parametrize(
+    ("exempt", "transferor", "bob"), [(CALLER, 0, None), (CALLEE, 1, None), (CALLER, 1, "wrong")]
+)
+def test_refer_without_a_password_is_not_followed_if_the_policy_asks(sip, exempt, transferor, bob):
+    office = Office(sip, exempt=exempt, asks=True, bob=bob)
+    with pytest.raises(Reject) as refused:
+        office.transfer(transferor)
+    assert refused.value.status == 401
+    assert office.users == [None if exempt == CALLER else "alice"]
+    assert "NOTIFY" not in sent(sip, OURS)
+
+
+@pytest.mark.rfc("3515 5.2")
+def test_caller_that_has_proved_its_password_transfers_without_another(sip):
+    office = Office(sip, asks=True)
+    office.transfer(0)
+    assert office.users == ["alice", "alice"]
+    assert sent(sip, OURS).count("401") == 1
 
 
 @pytest.mark.rfc("5589 6.1")

@@ -345,6 +345,7 @@ class Inbound(Connection):
             self.caller.shown = found
         answer.headers.extend(self.policy.lines(response, Kind.SUCCESS))
         self.caller.write_allowed(answer)
+        shown = self.caller.shown
         tx.respond(answer)
         caller = self.caller.call
         assert caller is not None  # the 2xx has begun it, at the latest
@@ -355,9 +356,10 @@ class Inbound(Connection):
             given = answer_in_ack(caller)
             callee.take_answer(self.answer_to(self.caller, callee, given))
             callee.shown = given
-        elif found and not same_session(found, self.caller.shown):
-            # the caller has taken the description of another branch, from its 1xx, as the answer;
-            # this greenlet has to see the end of the calls meanwhile
+        elif found and not same_session(found, shown) and self.caller.shown is shown:
+            # the caller has taken the description of another branch, from its 1xx, as the answer,
+            # and no UPDATE has changed the session before the ACK; this greenlet has to see the
+            # end of the calls meanwhile
             self.stack.callbacks.spawn(self._offer_again, self.caller, callee, found)
 
     def _offer_again(self, caller: Leg, callee: Leg, found: bytes) -> None:

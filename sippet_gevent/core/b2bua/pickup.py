@@ -132,15 +132,16 @@ def _answer_phone_first(bridge: Bridging, ringing: Bridging, replaced: Leg) -> N
         shown = bridge.answer_to(phone, kept, found)
         # the description of the callee in a reliable 183 was the answer already
         is_answer = kept.call is None or kept.negotiation.state == OFFERED
+        before, kept.shown = kept.shown, found
         _respond(ringing, kept, shown if is_answer else b"")
         bridge.tx._hold(_call_of(kept))
         _call_of(kept)._wait_for_ack()
     except BaseException:
         _refuse(ringing, kept)
         raise
-    before, kept.shown = kept.shown, found
-    if before and not same_session(found, before):
-        # the caller has seen the description of the callee, and may have taken it as the answer
+    if before and not same_session(found, before) and kept.shown is found:
+        # the caller has seen the description of the callee, and may have taken it as the answer;
+        # no UPDATE has changed the session before the ACK
         bridge.stack.callbacks.spawn(bridge._offer_again, kept, phone, found)
 
 

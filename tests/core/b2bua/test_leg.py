@@ -392,6 +392,30 @@ def test_hold_of_the_caller_waits_for_the_session_refresh_of_the_callee(sip, all
     phones.end()
 
 
+@pytest.mark.rfc("3261 14.1", "3311 5.1")
+@pytest.mark.parametrize("side", ["caller", "callee"])
+def test_change_by_update_before_the_ack_is_not_undone_by_the_first_answer(sip, side):
+    phones = Phones(sip)
+    phones.reply(200, describe(CALLEE))
+    phones.response = phones.last
+    if side == "caller":  # its ACK is late
+        phones.ask("UPDATE", HELD)
+        got = phones.callee.last("UPDATE")
+        phones.callee.reply(got, 200, contact=f"<{phones.callee.uri}>", **body(ACCEPTED))
+        assert (phones.last.status, phones.last.body) == (200, ACCEPTED)
+    else:
+        phones.ask_back("UPDATE", HELD_BACK)
+        accept_back(phones, "UPDATE")
+    ack = phones.caller.within(
+        phones.invite, phones.response, "ACK", number=phones.invite.cseq.number
+    )
+    phones.caller.send(ack)
+    sip.advance(1)
+    assert "INVITE" not in phones.caller.methods
+    assert phones.callee.methods.count("INVITE") == 1
+    phones.end()
+
+
 class Slow(Relay):
     """A media relay that answers when it is told to."""
 

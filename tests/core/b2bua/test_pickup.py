@@ -106,6 +106,22 @@ def test_caller_that_has_seen_another_description_gets_that_of_the_phone_again(s
     phones.end_by_carol()
 
 
+@pytest.mark.rfc("3261 14.1", "3311 5.1")
+def test_change_by_update_before_the_ack_is_not_undone_by_the_answer_of_the_phone(sip, carol):
+    phones = PickingUp(sip, carol, b"", preview=describe(CALLEE))
+    phones.confirm_cancel()
+    phones.connect(describe(TARGET, version=2))
+    ok, number = phones.last, phones.invite.cseq.number
+    phones.ask("UPDATE", describe(version=2, port=9002))
+    got, answer = carol.last("UPDATE"), describe(TARGET, version=3, port=9300)
+    carol.reply(got, 200, contact=f"<{carol.uri}>", **body(answer))
+    assert phones.last.status == 200 and same_session(phones.last.body, answer)
+    phones.caller.send(phones.caller.within(phones.invite, ok, "ACK", number=number))
+    sip.advance(1)
+    assert phones.caller.methods == []
+    phones.end_by_carol()
+
+
 @pytest.mark.rfc("3891 3")
 def test_phone_without_an_answer_after_the_caller_has_given_up_is_no_error_of_the_core(sip, carol):
     phones = PickingUp(sip, carol, describe(TARGET))

@@ -127,7 +127,7 @@ def given_aor(name: str, value: URI | str) -> URI:
         InvalidValue: It is no sip or sips URI, or has no user.
     """
     uri = given_sip_uri(name, value)
-    if uri.user is None:
+    if not uri.user:
         write = uri._replace(user="USER")
         raise InvalidValue(f"{name} must have a user, got {excerpt(str(uri))}: write {write}")
     return uri

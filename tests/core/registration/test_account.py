@@ -83,13 +83,14 @@ def test_account_is_added_before_the_start_of_its_stack():
         ("sip:carrier.example", "sip:USER@carrier.example"),
         ("sips:carrier.example:5071", "sips:USER@carrier.example:5071"),
         (URI("sip", None, "[2001:db8::1]"), r"sip:USER@\[2001:db8::1\]"),
+        (URI("sip", "", "carrier.example"), "sip:USER@carrier.example"),
     ],
 )
 def test_account_without_a_user_cannot_be_registered(sip, aor, write):
     for make in (Account, sip.stack().register):
         with pytest.raises(InvalidValue, match=f"aor must have a user, got .*: write {write}$"):
             make(aor)
-    assert Account(aor, register=False).aor.user is None
+    assert not Account(aor, register=False).aor.user
 
 
 def test_account_can_be_added_again_after_its_end(sip):

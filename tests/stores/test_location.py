@@ -29,6 +29,7 @@ from sippet_gevent.stores.breaker import MOST
 from sippet_gevent.testing.stores import FAILURES, FAULTS, Faulty
 from sippet_gevent.testing.stores.calls import PATIENCE
 from sippet_gevent.testing.stores.samples import binding
+from sippet_gevent.transport.datagram import udp
 
 from ..conditions import until
 from ..conformance.test_flows import DOMAIN, SERVER, Office
@@ -799,6 +800,30 @@ def test_late_icmp_error_ends_no_binding_that_was_registered_since(real, copies)
             gevent.sleep(0.05)
         until(lambda: len(location.store) == (copies == 1))
         assert transport.icmp == {"matched": 1}
+
+
+@pytest.mark.rfc("5626 7", "3261 18.4")
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"], ids=["usual", "pinned"])
+@pytest.mark.parametrize("flows", [1, 16384])
+def test_late_icmp_error_is_known_by_the_address_of_the_phone(monkeypatch, host, flows):
+    """A flow that is pinned to one of our addresses, or left out of a full table, is made anew."""
+    monkeypatch.setattr(udp, "FLOWS", flows)
+    location = Location()
+    with Stack("udp:0.0.0.0:0", core=RegistrarProxy(location)) as stack, PhonePort(stack) as phone:
+        transport = stack.engine.transports[0]
+        phone.where = host, transport.local[1]
+        phone.register()
+        (binding,) = location.lookup(URI.parse("sip:alice@127.0.0.1"))
+        flow = stack.names.live_flow(binding.flow)
+        tx = stack.send(Request("OPTIONS", binding.uri), next_hop=flow)
+        data = phone.socket.recv(65535)
+        transport.connect(("127.0.0.1", 9))
+        phone.register()  # the phone has started again meanwhile
+        forge(transport, (extended_error(V4, 3, 3), data, phone.socket.getsockname()))
+        with gevent.Timeout(PATIENCE), pytest.raises(TransportError, match="Connection refused"):
+            tx.final()
+        gevent.sleep(0.05)
+        assert len(location.store) == 1
 
 
 @pytest.mark.rfc("3261 18.4")

@@ -357,13 +357,11 @@ class Inbound(Connection):
             callee.take_answer(self.answer_to(self.caller, callee, given))
             callee.shown = given
         elif found and not same_session(found, shown) and self.caller.shown is shown:
-            # the caller has taken the description of another branch, from its 1xx, as the answer,
-            # and no UPDATE has changed the session before the ACK; this greenlet has to see the
-            # end of the calls meanwhile
+            # no UPDATE has come before the ACK; this greenlet has to see the end of the calls
             self.stack.callbacks.spawn(self._offer_again, self.caller, callee, found)
 
     def _offer_again(self, caller: Leg, callee: Leg, found: bytes) -> None:
-        """Offer the callee's description to the caller, which has agreed to another one."""
+        """Offer the callee's description to the caller, which has that of another branch."""
         try:
             given = reoffer(self, callee, caller, found)
             if not same_session(given, callee.shown):

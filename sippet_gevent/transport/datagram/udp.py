@@ -44,6 +44,10 @@ SLOW = 0.02
 """Seconds. If a burst takes longer because cores are slow, the next one is half as long, so that
 timers are kept."""
 
+LATEST = 16.0
+"""Most seconds after which a late ICMP error may come, so that it is to be known if the peer has
+registered since. A client repeats its request after 16 seconds at most (RFC 3261 §17.1.1.2)."""
+
 SHORTEST = 8
 """Datagrams of the shortest burst."""
 
@@ -62,8 +66,7 @@ class UDPFlow(Flow):
     arrived."""
 
     __slots__ = (
-        "_kept_at", "_queue", "address", "asked", "keepalives_answered", "mapped", "scope",
-        "unanswered",
+        "_queue", "address", "asked", "keepalives_answered", "mapped", "scope", "unanswered",
     )  # fmt: skip
 
     transport: UDP
@@ -81,7 +84,6 @@ class UDPFlow(Flow):
         self.mapped: Address | None = None
         """Our address as the peer has last reported it (RFC 5626 §4.4.2)."""
         self.keepalives_answered = 0
-        self._kept_at = 0.0
         self.unanswered = 0
         """Our Binding requests without an answer since the last answer."""
 
@@ -108,12 +110,19 @@ class UDPFlow(Flow):
             queue.failed(data, self, error)
 
     def keep(self, seconds: float) -> None:
-        self._kept_at = time.monotonic()
+        now, transport = time.monotonic(), self.transport
+        if now - transport.kept_from > LATEST:
+            transport.kept_before, transport.kept, transport.kept_from = transport.kept, {}, now
+        transport.kept[self.address] = now
         if self.unanswered >= UNANSWERED:
             self.unanswered = 0  # it had failed, and counts as a new flow (RFC 5626 §4.5)
 
     def is_kept_since(self, time: float) -> bool:
-        return self._kept_at > time
+        # by the address, because the same flow may have several objects one after the other
+        address, transport = self.address, self.transport
+        return any(
+            kept.get(address, 0.0) > time for kept in (transport.kept, transport.kept_before)
+        )
 
     def probe(self) -> None:
         self.transport.stun_agent.probe(self)
@@ -169,6 +178,11 @@ class UDP(Transport):
         self._socket: _socket.socket | None = None
         self._reader: Any = None  # a watcher of the loop; gevent has no types
         self._flows: dict[FlowKey, UDPFlow] = {}
+        self.kept: dict[SockAddr, float] = {}
+        """When keep() was called last, by the address of the peer, since `kept_from`."""
+        self.kept_before: dict[SockAddr, float] = {}
+        """The same for the LATEST seconds or more before that."""
+        self.kept_from = 0.0
         self._routes = Routes()
         self._scope = 0
         self.is_wildcard = False
@@ -255,6 +269,7 @@ class UDP(Transport):
         self._socket = self._reader = None
         self.errors.close()
         self._flows.clear()
+        self.kept, self.kept_before = {}, {}
         self._take = None
         self.stun_agent.pending.clear()
 

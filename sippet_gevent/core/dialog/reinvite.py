@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from ...errors import TransactionTimeout
 from ...message.message import Request, Response
@@ -73,6 +73,12 @@ class Modification(ClientTransaction):
         if self._ended and not self._is_settled:  # it was given up before it left
             self._settle(None)
         self._within._transaction_ended(self)
+
+    def _abandon(self, **headers: Any) -> None:
+        if self.method == "INVITE" or not self.is_pending:
+            super()._abandon(**headers)
+        else:  # it is not forgotten as others are: the peer may have the new session by now
+            self.abandoned = True
 
     def _settle(self, response: Response | None) -> None:
         """Tell the session of the final response, once; None if the request has failed."""

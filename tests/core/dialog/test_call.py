@@ -1004,6 +1004,31 @@ def test_abandoned_reinvite_that_is_answered_is_acknowledged_and_counts(two):
     assert not two.call.ended.is_set()
 
 
+@pytest.mark.rfc("3311 5.3")
+@pytest.mark.parametrize("status", [200, 488])
+def test_abandoned_update_that_is_answered_late_counts(two, status):
+    before = two.call.local_body, two.call.remote_body
+    greenlet = start(two.sip, two.call.request, "UPDATE", timeout=2, body="new offer")
+    update = two.peer.last("UPDATE")
+    two.sip.advance(2.1)
+    assert isinstance(greenlet.exception, TransactionTimeout)
+    two.ask("UPDATE", body="offer", content_type="application/sdp")
+    assert two.peer.statuses[-1] == 491  # RFC 3311 §5.2: the peer may have our offer
+    answer = {"body": "new answer"} if status == 200 else {}
+    two.peer.reply(update, status, contact=f"<{two.peer.uri}>", **answer)
+    agreed = (b"new offer", b"new answer") if status == 200 else before
+    assert (two.call.local_body, two.call.remote_body) == agreed
+    assert not two.call.ended.is_set() and two.call._pending() == set()
+
+
+@pytest.mark.rfc("3261 12.2.1.2")
+def test_abandoned_update_without_any_answer_ends_the_call_with_bye(two):
+    start(two.sip, two.call.request, "UPDATE", timeout=2, body="new offer")
+    two.sip.advance(33)
+    assert two.peer.methods.count("UPDATE") > 3
+    assert two.peer.methods[-1] == "BYE"
+
+
 @pytest.mark.rfc("3261 12.2.1.2")
 def test_unanswered_reinvite_ends_the_call_with_bye(two):
     greenlet, _ = reinvite(two)

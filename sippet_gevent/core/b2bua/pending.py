@@ -12,7 +12,8 @@
 A change that meets ours on its own leg gets 491 at once, by dialog/glare.py. Its peer answers ours
 by 491, too, and that goes to the side that has begun. So each side has a timer of §14.1 and knows
 if it still wants the change. The bridge sends neither change again: it would hold one pending, so
-the repeated change of the other side would get 491 again (RFC 3725 §6).
+the repeated change of the other side would get 491 again (RFC 3725 §6). If both peers were called,
+or both have called, their timers have the same range, so the changes may meet once more.
 
 The offer is translated at the end of the wait. So a media relay gets it after the answer to the one
 before (RFC 3264 §4), and gets none that is refused here.

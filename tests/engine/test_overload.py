@@ -1215,6 +1215,26 @@ def test_datagrams_dropped_by_the_kernel_are_counted_with_one_line(caplog):
     assert "count=" in lines[0]
 
 
+def test_drops_are_counted_from_zero_when_the_stack_starts_again():
+    stack = Stack("udp:127.0.0.1:0")
+    stack.on()(lambda request, tx: 200)
+    before, drops = 0, []
+    with plain_socket.socket(type=plain_socket.SOCK_DGRAM) as sock:
+        for count in (400, 60):  # the second socket drops less than the first one
+            with stack:
+                transport = stack.engine.transports[0]
+                transport._socket.setsockopt(plain_socket.SOL_SOCKET, plain_socket.SO_RCVBUF, 4096)
+                for number in range(count):
+                    sock.sendto(by_udp(f"{count}-{number}"), transport.local)
+                gevent.sleep(0.05)
+                for number in range(8):  # the kernel tells with the datagrams behind them
+                    sock.sendto(by_udp(f"{count}-{number}-again"), transport.local)
+                until(lambda before=before: stack.stats()["kernel_drops"] > before)
+                drops.append(stack.stats()["kernel_drops"] - before)
+                before += drops[-1]
+    assert 0 < drops[1] < 60 < drops[0] < 400
+
+
 def by_udp(number):
     return by_tcp("OPTIONS", number).replace(b"SIP/2.0/TCP", b"SIP/2.0/UDP")
 

@@ -42,13 +42,13 @@ class ReceiveReport:
     def __init__(self) -> None:
         self.drops = 0
         self.wall = time.time
-        self._counted: int | None = None
+        self._counted = 0  # by the kernel, of this socket
         self._untold = 0
         self._told_at = float("-inf")
 
-    @staticmethod
-    def ask_for(raw: _socket.socket) -> bool:
-        """Have the kernel report times and drops of this socket. False where it cannot."""
+    def ask_for(self, raw: _socket.socket) -> bool:
+        """Have the kernel report times and drops of a new socket. False where it cannot."""
+        self._counted = 0
         if _TIMESTAMPNS is None or _RXQ_OVFL is None:
             return False
         try:
@@ -83,7 +83,7 @@ class ReceiveReport:
 
     def _note(self, count: int, lines: LimitedLog, where: object) -> None:
         """Take the kernel's counter, which has 32 bits and wraps."""
-        dropped = (count - (self._counted or 0)) & 0xFFFFFFFF
+        dropped = (count - self._counted) & 0xFFFFFFFF
         self._counted = count
         self.drops += dropped
         self._untold += dropped

@@ -257,6 +257,7 @@ class UDP(Transport):
         self.stun_agent.lines = self.lines
         self._reader = loop.io(raw.fileno(), 1)
         self._reports_local = reports_local
+        self._was_emptied, self._burst = True, BURST
         self._reader.start(self._readable)
 
     def stop(self) -> None:

@@ -42,7 +42,7 @@ def opened(host: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     raw = socket.socket(family, socket.SOCK_DGRAM)
     raw.setblocking(False)
-    ReceiveReport.ask_for(raw)
+    ReceiveReport().ask_for(raw)
     if host in ("0.0.0.0", "::"):
         pktinfo.ask_for(raw, family)
     raw.bind((host, 0))

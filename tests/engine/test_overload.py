@@ -539,6 +539,18 @@ def test_refusals_of_a_connection_are_sent_together(connected, monkeypatch):
     assert head.startswith(b"0\r\n")  # in the order of their arrival
 
 
+def test_request_of_a_stream_waits_without_the_lines_that_were_read(connected):
+    stack, sock = connected
+    overload = stack.engine.overload
+    overload._is_scheduled = True
+    for method in ("INVITE", "CANCEL"):  # a folded line, which the framer has to read
+        sock.sendall(by_tcp(method, 1).replace(b"Call-ID: ", b"Subject: a\r\n b\r\nCall-ID: "))
+    until(lambda: overload.waiting and next(iter(overload.waiting.requests.values()))[3])
+    ((_, invite, _, (cancel, _), _),) = overload.waiting.requests.values()
+    assert type(invite) is type(cancel) is bytes
+    assert overload.waiting.bytes == len(invite) + len(cancel)
+
+
 def test_repeated_request_on_a_connection_gets_its_503_at_once(connected):
     stack, sock = connected
     overload = stack.engine.overload

@@ -11,7 +11,6 @@ from ..message.echo import fastest_echo as echo
 from ..message.headers import Headers
 from ..message.mandatory import mandatory_of_via, plain_mandatory, read_mandatory
 from ..message.message import Request, Response
-from ..message.parser import parse
 from ..message.scan import USUAL, Fields, Line
 from ..message.scan import fastest as scan
 from ..observe.log_values import Plain
@@ -157,7 +156,10 @@ class Stateless:
                 self._layer.send_joined(flow, answers)
             except TransportError as error:
                 self._counters.send_errors += len(answers)
-                self._layer._warn_unsent(flow, parse(answers[0]), error)
+                # lines that nobody has read: what they repeat may be broken
+                _, lines, fields, _ = scan(answers[0], len(answers[0]), len(answers[0]))
+                request = Request.read("INVITE", "", Headers(lines, fields), b"")
+                self._layer._warn_unsent(flow, request, error)
 
     def _read(self, start_line: str, lines: list[Line], fields: Fields, flow: Flow) -> Flow:
         """Read a request in any spelling, and write our parameters into its Via. Return the flow of

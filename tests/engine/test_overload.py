@@ -575,6 +575,28 @@ def test_connection_that_breaks_before_its_refusals_costs_only_these(connected, 
     assert not overload.waiting
 
 
+@pytest.mark.parametrize("line", [b"CSeq: x", b'To: "', b"CSeq: 1 INVITE OPTIONS"])
+def test_broken_request_of_a_connection_that_breaks_costs_no_other_refusal(connected, caplog, line):
+    stack, sock = connected
+    overload, transport = stack.engine.overload, stack.engine.transports[0]
+    overload._is_scheduled = True
+    name = line.split()[0]
+    lines = by_tcp("INVITE", 1).split(b"\r\n")
+    (flow,) = transport.flows
+    sock.sendall(b"\r\n".join(line if each.startswith(name) else each for each in lines))
+    until(lambda: len(overload.waiting) == 1)
+    with plain_socket.create_connection(transport.local) as other:
+        other.settimeout(5)
+        other.sendall(by_tcp("INVITE", 2))
+        until(lambda: len(overload.waiting) == 2)
+        flow.close()
+        overload.shedding.budget, overload.shedding._patience = 60.0, 0.0
+        overload.shedding.clear(stack.clock.now(), float("inf"))
+        assert other.recv(4096).startswith(b"SIP/2.0 503 ")
+    assert "response not sent" in caplog.text
+    assert "call_id=1 " in caplog.text
+
+
 def test_messages_of_connections_go_to_workers_after_the_overload(connected):
     stack, sock = connected
     transport = stack.engine.transports[0]

@@ -93,6 +93,14 @@ class StreamFlow(Connection):
         elif ends or self._started is None:
             self._started = self._heard
 
+    def close(
+        self, reason: str | None = None, problem: str = "closed", error: BaseException | None = None
+    ) -> None:
+        super().close(reason, problem, error)
+        # transactions know this flow for half a minute, and the rest of a message may be long
+        self._framer = Framer(self.transport.parser_limits)
+        self._backlog.clear()
+
     def ping(self) -> None:
         self._framer.awaits_pong = True
         self.write(PING)  # RFC 5626 §4.4.1

@@ -272,4 +272,5 @@ class WebSocketFlow(UpgradingConnection):
         self, reason: str | None = None, problem: str = "closed", error: BaseException | None = None
     ) -> None:
         super().close(reason, problem, error)
-        self._upgrade = None
+        # transactions know this flow for half a minute, and the rest of a message may be long
+        self._upgrade = self._frames = self._parts = self._events = None

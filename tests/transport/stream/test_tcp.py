@@ -1166,3 +1166,31 @@ def test_rest_of_a_message_behind_many_others_has_its_time_after_them(stacks, co
     gevent.sleep(0.6)  # until the deadlines have been looked at
     peer.send(last[40:])
     assert peer.message().cseq.number == 21
+
+
+def test_closed_connection_keeps_no_bytes_of_its_peer(stacks, connect):
+    stack = stacks()
+    flows = []
+    stack.on("MESSAGE")(lambda request, tx: flows.append(request.flow) or 200)
+    peer, whole = connect(stack), options(1).replace(b"OPTIONS", b"MESSAGE")
+    peer.send(whole + whole.replace(b"Length: 0", b"Length: 60000") + b"x" * 50_000)
+    until(lambda: flows and flows[0]._framer.pending > 50_000)
+    peer.sock.close()
+    until(lambda: flows[0].state is CLOSED)
+    assert not flows[0]._framer.pending
+
+
+def test_connection_that_is_closed_with_messages_left_keeps_none_of_them(stacks, connect):
+    stack = stacks()
+    flows = []
+
+    def core(request, tx):
+        flows.append(request.flow)
+        request.flow.close()
+
+    stack.on("MESSAGE")(core)
+    peer = connect(stack)
+    peer.send(b"".join(options(number).replace(b"OPTIONS", b"MESSAGE") for number in range(1, 31)))
+    until(lambda: flows and flows[0].state is CLOSED)
+    assert not flows[0]._backlog
+    assert len(flows) == 1

@@ -1115,3 +1115,15 @@ def test_websocket_with_messages_left_is_not_expected_to_answer_a_ping(stacks, b
         b"".join(browser.frames.send(TextMessage(data=message.decode())) for message in messages)
     )
     assert [browser.message().cseq.number for _ in range(40)] == [*range(1, 41)]
+
+
+def test_closed_websocket_keeps_no_bytes_of_its_peer(stacks, browse):
+    stack = stacks()
+    browser = browse(stack)
+    (flow,) = stack.ws.flows
+    part = TextMessage(data="x" * 50_000, message_finished=False)
+    browser.sock.sendall(browser.frames.send(part))
+    until(lambda: len(flow._parts or ()) == 50_000)
+    browser.sock.close()
+    until(lambda: flow.state is CLOSED)
+    assert flow._parts is flow._frames is flow._events is None

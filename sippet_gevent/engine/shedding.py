@@ -91,7 +91,8 @@ class Shedding:
         """Add the part of the time since the last turn to what refusals may take. Return that
         part."""
         earned = min((now - self._earned) * REFUSALS, SAVED)
-        self.budget = min(self.budget + earned, SAVED)
+        # no refusal costs more than SAVED: the process has paused within it
+        self.budget = min(max(self.budget, -SAVED) + earned, SAVED)
         self._earned = now
         return earned
 

@@ -60,5 +60,5 @@ class TimeShare:
             self._total -= 1
 
     def took(self, seconds: float) -> None:
-        """Take the time that one has taken."""
-        self._cost += (max(seconds, LEAST_COST) - self._cost) / 8
+        """Take the time that one has taken. More than a window is a pause of the process."""
+        self._cost += (min(max(seconds, LEAST_COST), self._window) - self._cost) / 8

@@ -1120,6 +1120,28 @@ def test_refusals_have_their_part_of_the_time_where_turns_are_far_apart(
     settle(sip)
 
 
+def test_pause_of_the_process_within_a_refusal_is_not_taken_from_later_ones(sip, caller, busy):
+    shedding = busy.overload.shedding
+    refuse = shedding.refuse
+
+    def paused(*arguments):
+        shedding.refuse = refuse
+        refuse(*arguments)
+        pass_time(sip.clock, 5.0)
+
+    shedding.refuse = paused
+    busy.overload._is_scheduled = True
+    for _ in range(2):
+        arrive(busy, caller.request("INVITE"))
+        pass_time(sip.clock, PATIENCE * T1)
+        for _ in range(10):  # turns of half a second
+            shedding.earn(sip.clock.now())
+            pass_time(sip.clock, 0.05)
+        shedding.clear(sip.clock.now(), float("inf"))
+    assert refused(busy) == 2
+    settle(sip)
+
+
 def test_dropped_request_is_served_when_it_is_repeated_after_the_overload(sip, caller, busy):
     busy.overload._is_scheduled = True
     busy.overload.shedding.budget = -100.0

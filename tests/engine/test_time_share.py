@@ -41,6 +41,20 @@ def test_costly_requests_are_fewer():
     assert 1 <= sum(passed(share, 10, f"192.0.2.{host}") for host in range(10)) <= 3
 
 
+def test_pause_of_the_process_within_a_request_is_forgotten_within_a_second():
+    share = TimeShare(PART, WINDOW, Sources(Limits()))
+    share.took(5.0)
+    counts = []
+    for window in range(10):
+        hosts = range(MOST)
+        counts.append(
+            sum(passed(share, 1, f"10.0.{host}.1", (window + 0.5) * WINDOW) for host in hosts)
+        )
+        for _ in range(counts[-1]):
+            share.took(LEAST_COST)
+    assert counts[-1] > 0.9 * MOST
+
+
 def test_addresses_of_one_ipv6_network_are_one_source():
     share = TimeShare(PART, WINDOW, Sources(Limits()))
     total = sum(share.may_pass(f"2001:db8::{host:x}", f"{host}", 0.0) for host in range(MOST))

@@ -144,10 +144,10 @@ class Engine(TransactionLayer):
         self.ingress.stateless.refuse(error, flow)
 
     def waited(
-        self, transport: Transport, seconds: float, *, stands: bool, dropped: bool = False
+        self, source: object, seconds: float, *, stands: bool, dropped: bool = False
     ) -> Receive | None:
         """Take a transport's report of how long a message has waited; see Events."""
-        return self.ingress.waited(transport, seconds, stands=stands, dropped=dropped)
+        return self.ingress.waited(source, seconds, stands=stands, dropped=dropped)
 
     def is_noise(self, data: bytes, flow: Flow) -> bool:
         """Take a datagram without a line break; see Events."""

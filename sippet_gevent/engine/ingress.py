@@ -24,7 +24,7 @@ from ..runtime.workers import Worker, Workers
 from ..transaction.fsm import RECEIVED
 from ..transaction.keys import acknowledges, client_key, server_key
 from ..transaction.machines import ACCEPTED, DELIVER, RECV_ACK, RECV_REQUEST, TERMINATED
-from ..transport.base import Flow, Receive, Transport
+from ..transport.base import Flow, Receive
 from .cancel import receive_cancel
 from .feedback import may_have_feedback, take_feedback
 from .keep import KEPT_FOR, grant_keep
@@ -99,11 +99,11 @@ class Ingress:
         return self.workers.run if self.accept is None else self._receive_accepted
 
     def waited(
-        self, transport: Transport, seconds: float, *, stands: bool, dropped: bool
+        self, source: object, seconds: float, *, stands: bool, dropped: bool
     ) -> Receive | None:
         """Return the callable that takes messages instead of entrance(), while the stack is
         overloaded."""
-        take = self.overload.waited(transport, seconds, stands=stands, dropped=dropped)
+        take = self.overload.waited(source, seconds, stands=stands, dropped=dropped)
         return take if take is None or self.accept is None else self._take_accepted
 
     def is_noise(self, data: bytes, flow: Flow) -> bool:

@@ -245,13 +245,13 @@ class Events(Protocol):
         """
 
     def waited(
-        self, transport: Transport, seconds: float, *, stands: bool, dropped: bool = False
+        self, source: object, seconds: float, *, stands: bool, dropped: bool = False
     ) -> Receive | None:
         """Report how long a message has waited in the kernel before it was read. Call it in the
         hub, once for a burst of messages at most.
 
         Args:
-            transport: The transport that reads.
+            source: The transport that reads, or what has measured the time.
             seconds: The time since its arrival.
             stands: True if messages have waited all the time since the last report.
             dropped: True if the kernel has dropped messages since the last report.
@@ -289,7 +289,7 @@ class _Ignored:
         return "unmatched"
 
     def waited(
-        self, transport: Transport, seconds: float, *, stands: bool, dropped: bool = False
+        self, source: object, seconds: float, *, stands: bool, dropped: bool = False
     ) -> Receive | None:
         return None
 

@@ -8,7 +8,10 @@ queue.
 from __future__ import annotations
 
 import errno
+from array import array
 from collections import deque
+from fcntl import ioctl
+from termios import FIONREAD
 from typing import TYPE_CHECKING, Any
 
 from gevent import socket
@@ -95,6 +98,12 @@ class Channel(Flow):
 
     def _readable(self) -> None:
         raise TypeError(f"{type(self).__name__} lacks ._readable()")
+
+    def unread(self) -> int:
+        """Return the number of bytes of the peer that wait in the kernel."""
+        count = array("i", [0])
+        ioctl(self._socket.fileno(), FIONREAD, count)
+        return count[0]
 
     def _is_connected(self) -> bool:
         """Return False when the peer has closed or reset the connection, also if that is unread."""

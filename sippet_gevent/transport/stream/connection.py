@@ -57,8 +57,8 @@ class Connection(KeptAlive):
     """
 
     __slots__ = (
-        "_held", "_kind", "_opened", "_prefix", "bound", "bytes_received", "dialled",
-        "has_backlog", "local", "name", "peer_identity", "scope", "source",
+        "_held", "_kind", "_opened", "_prefix", "before_mark", "bound", "bytes_received",
+        "dialled", "has_backlog", "local", "marked_at", "name", "peer_identity", "scope", "source",
     )  # fmt: skip
 
     local: Address
@@ -91,6 +91,7 @@ class Connection(KeptAlive):
         self._opened: Event | None = None  # for greenlets in wait_open()
         self.bytes_received = 0
         self.has_backlog = False
+        self.marked_at, self.before_mark = 0.0, 0  # see Waits
         self._prefix = b""  # the bytes of a PROXY header that is not complete
         self.source: str | None = None
         self.state = CONNECTING
@@ -211,13 +212,18 @@ class Connection(KeptAlive):
             if error.errno not in RETRY:
                 self._gone(error)
             return
-        if data:
-            self.state.take(self, data)
-        else:
+        if not data:
             self._gone(None)
+            return
+        self.before_mark -= len(data)
+        self.state.take(self, data)
+        if self.marked_at and not self.has_backlog:
+            self.transport.waits.served(self)
 
     def _take_content(self, data: bytes) -> None:
         self._heard = time.monotonic()
+        if not self.transport.waits.probe_at:
+            self.transport.waits.look()
         if self._tls is None:
             self.bytes_received += len(data)
             self.feed(data)
@@ -284,6 +290,7 @@ class Connection(KeptAlive):
         self._started = None  # the peer does not keep us waiting
         self.pause()
         self.transport.backlogs.wait(self)
+        self.transport.waits.mark(self)
 
     def take_turn(self) -> bool:
         if self.state is CLOSED:
@@ -298,6 +305,8 @@ class Connection(KeptAlive):
             self.resume()
             if self._tls is not None:
                 self._read_tls()
+        if self.marked_at:
+            self.transport.waits.served(self)
         return True
 
     def sweep(self, now: float) -> bool:
@@ -490,6 +499,7 @@ class Connection(KeptAlive):
         self.state = CLOSED
         self._release()
         self._held = None
+        transport.waits.forget(self)
         transport.forget(self)
         if self._opened is not None:
             self._opened.set()

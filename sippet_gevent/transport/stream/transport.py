@@ -18,6 +18,7 @@ from ..certificate import Certificate, matches_sip_domain
 from ..interfaces import SockAddr
 from ..tls import TLS
 from .pacing import ENDS, Backlogs, Endings, Handshakes, Paced
+from .waits import Waits
 
 SWEEP = 0.5
 """Most seconds between two checks of the deadlines of all connections. The limits are whole
@@ -85,6 +86,8 @@ class StreamTransport(Transport):
         """Connections whose peers have ended them, and that are not closed yet."""
         self.backlogs = Backlogs()
         """Connections with messages that were read and wait to be served."""
+        self.waits = Waits(self)
+        """How long messages of connections wait."""
         self.stopping = True
         self._sources: dict[str, int] = {}
         self._sweeper: Any = None
@@ -148,6 +151,7 @@ class StreamTransport(Transport):
         self.handshakes.start()
         self.endings.start()
         self.backlogs.start()
+        self.waits.start(self.events)
         self.stopping = False
 
     def _stop_shared(self) -> None:
@@ -160,6 +164,7 @@ class StreamTransport(Transport):
         self.handshakes.stop()
         self.endings.stop()
         self.backlogs.stop()
+        self.waits.stop()
         self._sweeper = self._breath = None
         self._unswept.clear()
         self._sources.clear()

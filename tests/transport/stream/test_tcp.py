@@ -1135,6 +1135,34 @@ def test_many_connections_with_messages_left_take_turns(stacks, connect):
     assert len(set(left[: 5 * MESSAGES])) == 5
 
 
+@pytest.mark.parametrize("number", [1, 40])
+def test_requests_of_connections_that_wait_long_are_an_overload(stacks, connect, number):
+    """By few connections the kernel has many bytes, by many of them each turn of the loop is long."""
+    stack = stacks()
+
+    def core(request, tx):
+        end = time.monotonic() + 0.01
+        while time.monotonic() < end:
+            pass
+        return 200
+
+    stack.on("MESSAGE")(core)
+    each = 2000 // number // 20
+    many = b"".join(options(n).replace(b"OPTIONS", b"MESSAGE") for n in range(1, each + 1))
+    peers = [connect(stack) for _ in range(number)]
+    overload = stack.engine.overload
+    deadline = time.monotonic() + 10
+    while not overload.periods and time.monotonic() < deadline:
+        for peer in peers:
+            peer.send(many)
+        gevent.sleep(0.5)
+    assert overload.periods
+    for peer in peers:
+        peer.sock.close()
+    until(lambda: not stack.tcp.flows)
+    assert not stack.tcp.waits.marks
+
+
 def test_messages_that_wait_take_no_more_memory_than_their_bytes(stacks, connect):
     stack = stacks()
     receive, kept = stack.tcp.receive, []

@@ -29,7 +29,10 @@ class Core:
     """
 
     stack: UserAgent = None  # type: ignore[assignment]  # set before it serves
-    """The stack that runs this core. None until a stack has taken it."""
+    """The stack that runs this core. None until a stack has taken it, or until its first request if
+    another core calls it."""
+
+    _has_stack = False
 
     allowed: tuple[str, ...] = ("ACK", "BYE", "CANCEL", "INVITE", "OPTIONS")
     """The methods that this core serves. A 405 names them in Allow (RFC 3261 §8.2.1)."""
@@ -58,6 +61,10 @@ class Core:
         """
 
     def __call__(self, request: Request, tx: ServerTransaction) -> CoreResult:
+        if not self._has_stack:  # a flag, because `stack` may be a property, and each request asks
+            self._has_stack = True
+            if self.stack is None:  # another core calls this one
+                self.stack = tx.stack
         return self.receive_request(request, tx)
 
 

@@ -243,6 +243,8 @@ class Trunks(Core):
         """The trunks. They may be replaced at any time; calls go on."""
         self._is_open = is_open
 
+    _stack: UserAgent = None  # type: ignore[assignment]  # as Core.stack
+
     @property
     def stack(self) -> UserAgent:
         """The stack that runs this core."""

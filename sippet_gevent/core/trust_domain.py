@@ -119,6 +119,8 @@ class TrustDomain(Core):
                 ) from None
             self._names.add(normal_host(text))
 
+    _stack: UserAgent = None  # type: ignore[assignment]  # as Core.stack
+
     @property
     def stack(self) -> UserAgent:
         """The stack that runs this core."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+import gevent
+
 from ..arguments import duration
 from ..errors import excerpt
 from ..message.address import NameAddr
@@ -62,7 +64,7 @@ class Location:
 
     stack: Owner | None = None
     """The stack that gives its clock and domains. Unless one is assigned, it is the running stack
-    with the Registrar that was the first to use this Location."""
+    with the Registrar, or the core, that was the first to use this Location."""
 
     def __init__(
         self,
@@ -106,7 +108,8 @@ class Location:
         """Return the address-of-record that a URI names, the key of get() and update()."""
         if type(uri) is not URI:
             check_uri("uri", uri)
-        return aor(uri) if self.stack is None else self.stack.names.aor(uri)
+        stack = self.stack or self._adopt()
+        return aor(uri) if stack is None else stack.names.aor(uri)
 
     def now(self) -> float:
         """Return the time by which bindings end, in seconds since 1970."""
@@ -238,7 +241,8 @@ class Location:
 
     def _of_gruu(self, uri: URI) -> tuple[str, Bindings]:
         """Return the address-of-record of a GRUU, and the bindings that it leads to."""
-        gruu = None if self.stack is None else self.stack.names.gruus.read(uri)
+        stack = self.stack or self._adopt()
+        gruu = None if stack is None else stack.names.gruus.read(uri)
         if gruu is None:
             return "", ()
         name = self.aor(uri) if gruu.aor is None else gruu.aor
@@ -327,9 +331,20 @@ class Location:
                 counts[f"store_{name}"] = number
         return counts
 
+    def _adopt(self) -> Owner | None:
+        """Belong to the stack whose core runs in this greenlet, and return it; None elsewhere.
+
+        A core may look a user up before its Registrar gets the first request. The bindings of an
+        earlier process are found then, too, by each name of their domain.
+        """
+        serving = getattr(gevent.getcurrent(), "serving", None)
+        if serving is not None:
+            self.stack = serving.stack
+        return self.stack
+
     def _begin(self) -> None:
         """Use the clock and the deadlines of this run of the stack."""
-        stack = self.stack
+        stack = self.stack or self._adopt()
         if stack is None or (
             stack.deadlines is self._ends.deadlines and stack.deadlines.stops == self._ends.stops
         ):

@@ -4,7 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from sippet_gevent import Core, Limits, Request, TransactionTimeout, TransportError, forward
+from sippet_gevent import (
+    Account,
+    Authenticated,
+    Core,
+    Limits,
+    Location,
+    MemoryBindings,
+    Registrar,
+    RegistrarProxy,
+    Request,
+    TransactionTimeout,
+    TransportError,
+    Trunk,
+    Trunks,
+    TrustDomain,
+    forward,
+)
 from sippet_gevent.engine.users import NullUser
 
 from .wire import Peer
@@ -56,6 +72,50 @@ def response_of_nothing(peer, status=200, via="SIP/2.0/UDP 10.0.0.1:5060;branch=
 
 def test_core_is_given_its_stack(stack, core):
     assert core.stack is stack
+
+
+def no_password(core):
+    return Authenticated(core, realm="r", users={"bob": "x"}, exempt=lambda request, tx: True)
+
+
+def with_trunks(proxy):
+    trunk = Trunk(Account("sip:100@carrier.example", register=False), numbers=("0",))
+    return Trunks(proxy, [trunk], is_open=True)
+
+
+@pytest.mark.parametrize("around", [lambda proxy: proxy, no_password, TrustDomain, with_trunks])
+def test_core_that_another_core_calls_is_given_the_stack(sip, peer, around):
+    inner = around(RegistrarProxy())
+    stack = sip.serve(lambda request, tx: inner(request, tx))
+    peer.ask("MESSAGE", "sip:bob@10.0.0.1")
+    assert (peer.statuses, inner.stack) == ([404], stack)
+
+
+def test_core_that_another_core_calls_keeps_the_stack_that_it_has(sip, peer):
+    inner = RegistrarProxy()
+    owner = sip.stack(inner)
+    sip.serve(lambda request, tx: inner(request, tx))
+    peer.ask("MESSAGE", "sip:bob@10.0.0.1")
+    assert inner.stack is owner
+
+
+def test_lookup_in_a_core_knows_the_domains_before_the_first_register(sip, peer):
+    """The bindings may be those of an earlier process."""
+    bindings, found = MemoryBindings(), []
+    before = sip.stack(host="10.0.0.2", domains=("example.com",))
+    before.on("REGISTER")(Registrar(Location(bindings)))
+    binding = {"to": "<sip:bob@example.com>", "contact": f"<sip:bob@{CALLER}>"}
+    peer.ask("REGISTER", "sip:example.com", at="10.0.0.2", **binding)
+    location = Location(bindings)
+
+    def core(request, tx):
+        found.extend(location.lookup(request.uri))
+        return 200
+
+    stack = sip.serve(core, domains=("example.com",))
+    peer.ask("MESSAGE", "sip:bob@10.0.0.1")
+    assert [str(binding.uri) for binding in found] == [f"sip:bob@{CALLER}"]
+    assert location.stack is stack
 
 
 def test_request_is_received_with_its_transaction(stack, core, peer):

@@ -84,6 +84,8 @@ class Authenticated(Core):
             )
         self.authenticator = authenticator
 
+    _stack: UserAgent = None  # type: ignore[assignment]  # as Core.stack
+
     @property
     def stack(self) -> UserAgent:
         """The stack that runs this core."""

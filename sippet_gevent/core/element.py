@@ -41,7 +41,7 @@ from .client.failures import Failures
 from .client.long_requests import Detours
 from .client.overloaded import OverloadedServers
 from .client.targets import AllowTarget, GreyList, NextHop, RouteWriter, Ways
-from .dialog.call import Call, MayReplace
+from .dialog.call import Call, Held, MayReplace
 from .dialog.dialog import Dialog, DialogID
 from .dialog.terms import Terms
 from .routing.own_names import Names
@@ -325,8 +325,8 @@ class ServedRequest(Protocol):
     def _finish(self, status: int, response: Response) -> None:
         """Send the final response."""
 
-    def _hold(self, call: Call) -> None:
-        """Note that the core holds a call."""
+    def _hold(self, held: Held) -> None:
+        """Note that the core holds a call or a subscription."""
 
     def _refuse_for_core(
         self, status: int, error: Exception | None, headers: dict[str, Any]

@@ -8,7 +8,7 @@ from ..engine.users import Place, ServerRecord
 from ..errors import Cancelled, TransactionTimeout
 from ..message.message import Request
 from ..runtime.workers import Worker
-from .dialog.call import Call
+from .dialog.call import Held
 from .inbox import Inbox
 from .user_agent import UserAgent
 
@@ -44,9 +44,10 @@ class Handler:
     """The greenlet in which the core waits."""
 
     holds = 0
-    """Number of calls that the core has accepted or made, and that have not ended."""
+    """Number of calls and subscriptions that the core has accepted or made, and that have not
+    ended."""
 
-    _held: tuple[Call, ...] = ()
+    _held: tuple[Held, ...] = ()
     _cancel: Request | None = None
 
     interruptions: tuple[Exception, ...] = ()
@@ -97,28 +98,28 @@ class Handler:
         if self.place is not None:
             self.stack.engine.admission.tell(self)
 
-    def _hold(self, call: Call) -> None:
-        """Note that the core holds a call, until _release()."""
-        call._holder = self
+    def _hold(self, held: Held) -> None:
+        """Note that the core holds a call or a subscription, until _release()."""
+        held._holder = self
         self.holds += 1
-        self._held = (*self._held, call)
+        self._held = (*self._held, held)
         if self.place is not None:
             self._recount()
 
-    def _release(self, call: Call) -> None:
-        """Note that a call which the core has held has ended."""
+    def _release(self, held: Held) -> None:
+        """Note that a call or subscription which the core has held has ended."""
         self.holds -= 1
-        if call in self._held:
-            held = [*self._held]
-            held.remove(call)
-            self._held = tuple(held)
+        if held in self._held:
+            others = [*self._held]
+            others.remove(held)
+            self._held = tuple(others)
         self._recount()
 
     def _returned(self) -> None:
-        """Note that the core has returned while it held calls."""
+        """Note that the core has returned while it held calls or subscriptions."""
         held, self._held = self._held, ()
-        for call in held:
-            call._core_returned()
+        for each in held:
+            each._core_returned()
 
     def _recount(self) -> None:
         """Count the core where it belongs now, if it waits."""

@@ -257,9 +257,7 @@ class UserAgentClient:
             raise Reject(response.status, response.reason, response=response)
         call = tx.call
         assert call is not None  # every 2xx creates a call
-        serving = getattr(gevent.getcurrent(), "serving", None)
-        if serving is not None and call.end is None:
-            serving._hold(call)
+        _hold(call)
         return call
 
     def subscribe(
@@ -316,6 +314,7 @@ class UserAgentClient:
         subscription = Subscription(self, request, package, refreshes=seconds or None)
         retry = None if credentials is None else _retry_of(self.keyring, credentials, False)
         subscription._send(self.sender, next_hop, listener, retry, timeout)
+        _hold(subscription)
         return subscription
 
     def register(
@@ -436,3 +435,10 @@ def _retry_of(own: Keyring | None, credentials: Given | None, follow_redirects: 
     arguments.flag("follow_redirects", follow_redirects)
     given = keyring(credentials)
     return Retry(own if given is None else given, follow_redirects=follow_redirects)
+
+
+def _hold(begun: Call | Subscription) -> None:
+    """Note that the core which runs in this greenlet, if any, holds what it has begun."""
+    serving = getattr(gevent.getcurrent(), "serving", None)
+    if serving is not None and begun.end is None:
+        serving._hold(begun)

@@ -34,8 +34,8 @@ class Admission:
     * `handlers`: cores whose request has no final response yet.
     * `forwarding_invites`, `forwarding`: INVITEs that are forwarded and not answered yet, and other
       such requests. Their cores may have ended.
-    * `holding`: cores that have answered and hold a call. The call counts against `Limits.calls`,
-      the core against nothing.
+    * `holding`: cores that have answered and hold a call or a subscription. That counts against
+      `Limits.calls` or `Limits.subscriptions`, the core against nothing.
     * `overdue`: cores that still run although they have answered, or although their transaction has
       timed out.
 

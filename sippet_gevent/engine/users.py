@@ -74,7 +74,7 @@ class WaitingCore(Protocol):
 
     @property
     def holds(self) -> int:
-        """Calls that the core holds."""
+        """Calls and subscriptions that the core holds."""
 
     @property
     def parked(self) -> object | None:

@@ -114,7 +114,7 @@ class Limits:
     handlers: int = 1000
     """Cores that wait at the same time and have not answered yet. A further request gets 503. Each
     holds a greenlet of some 10 KB. A core that has answered does not count here, because it holds a
-    call or is overdue."""
+    call or a subscription, or is overdue."""
     forwarding: int = 10_000
     """Forwarded INVITEs without final response at the same time, and as many forwarded requests of
     other methods. A further one gets 503. Each holds some 7 KB, and a greenlet only if its core
@@ -124,10 +124,11 @@ class Limits:
     some 4 KB, and the greenlet of its core, if that waits for the call."""
     subscriptions: int = 100_000
     """Subscriptions at the same time, of both roles. A further SUBSCRIBE or REFER that a core
-    accepts gets 503. Each holds its dialog, some 4 KB."""
+    accepts gets 503. Each holds its dialog, some 4 KB, and the greenlet of its core, if that waits
+    for the subscription."""
     overdue: int = 10_000
-    """Cores that still run although their request is answered or timed out. Beyond this number, new
-    requests get 503. A core that never returns holds its greenlet forever. A log line shows where
+    """Cores that still run although their request is answered or timed out, and that hold no call
+    and no subscription. Beyond this number, new requests get 503. A core that never returns holds its greenlet forever. A log line shows where
     it waits."""
     transactions: int = 1_000_000
     """Transactions at the same time. A further request gets 503. At 20,000 requests a second,

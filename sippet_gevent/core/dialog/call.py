@@ -79,11 +79,22 @@ class BridgedLeg(Protocol):
         """Note the BYE of the peer, whose header fields the other leg gets."""
 
 
-class Holder(Protocol):
-    """The request whose core holds a call. That core does not count toward the handler limit."""
+class Held(Protocol):
+    """A call or a subscription that a core has begun, and may wait for after its answer."""
 
-    def _release(self, call: Call) -> None:
-        """Note that the call has ended."""
+    _holder: Holder | None
+    """The request whose core holds it, until it ends or the core returns."""
+
+    def _core_returned(self) -> None:
+        """Note that the core has returned, and this has not ended."""
+
+
+class Holder(Protocol):
+    """The request whose core holds calls and subscriptions. That core does not count toward the
+    handler limit, and is not overdue."""
+
+    def _release(self, held: Held) -> None:
+        """Note that a call or subscription has ended."""
 
 
 Self = TypeVar("Self", bound="Call")

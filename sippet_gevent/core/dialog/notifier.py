@@ -12,6 +12,7 @@ from ...message.message import Request
 from ...runtime.clock import Clock
 from ..element import Element, ServedRequest
 from ..inbox import Inbox
+from .call import Holder
 from .end import End
 from .event_package import Package, event_of, package_of, with_content_type
 from .notifier_usage import NotifierUsage
@@ -50,6 +51,7 @@ class Notifier:
         self._inbox: Inbox[None] = Inbox(clock)
         self._state = body
         self._usage: NotifierUsage
+        self._holder: Holder | None = None
 
     def _begin(
         self,
@@ -69,9 +71,18 @@ class Notifier:
             event_id=event_id,
             content_type=content_type,
             state_of=lambda: as_bytes(self._state),
-            on_end=self._inbox.wake,
+            on_end=self._ended,
         )
         usage.begin(first, asked=asked, is_pending=is_pending)
+
+    def _ended(self) -> None:
+        self._core_returned()
+        self._inbox.wake()
+
+    def _core_returned(self) -> None:
+        holder, self._holder = self._holder, None
+        if holder is not None:
+            holder._release(self)
 
     @property
     def end(self) -> End | None:
@@ -201,11 +212,15 @@ def accept(
     try:
         # it may raise, and a NOTIFY must follow the 200 (§4.2.1.2)
         first = with_content_type(as_bytes(body), content_type or package.content_type, package)
+        tx._hold(notifier)  # before the response is sent, so that the core is not counted overdue
         tx.respond(response)
         notifier._begin(
             dialog, package, event_id=event.id, content_type=content_type, asked=granted,
             is_pending=is_pending, first=first,
         )  # fmt: skip
+    except BaseException:
+        notifier._core_returned()
+        raise
     finally:
         stack.dialogs.release(dialog.id)  # if it has none
     return notifier

@@ -19,6 +19,7 @@ from ..client.targets import NextHop
 from ..client.transaction import FORKS, ClientTransaction
 from ..element import Element, ServedRequest
 from ..inbox import Inbox
+from .call import Holder
 from .end import End
 from .event_package import REFER, Package
 from .events import EVENTS
@@ -89,6 +90,7 @@ class Subscription:
         self._last_end: End | None = None  # of the usage that has ended last
         self._retry_after: float | None = None  # of the refresh that was refused
         self._is_left = False
+        self._holder: Holder | None = None
 
     # ---- for applications
 
@@ -318,7 +320,13 @@ class Subscription:
         if self.end is None:
             self.end = end
             self._stack.dialogs.subscribing(*self._key, None)
+            self._core_returned()
             self._inbox.wake()
+
+    def _core_returned(self) -> None:
+        holder, self._holder = self._holder, None
+        if holder is not None:
+            holder._release(self)
 
     def _drop(self) -> None:
         """End without a message to the peer, because the stack has stopped."""

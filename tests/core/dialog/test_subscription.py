@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
 from sippet_gevent import InvalidValue, Limits, Reject, TransactionTimeout
@@ -724,6 +727,82 @@ def test_limit_of_subscriptions_gets_503(sip):
     assert sorted(peer.statuses) == [200, 503]
     seen[0].close()
     sip.settle()
+
+
+# ---- the core
+
+
+def test_cores_that_wait_in_subscriptions_are_not_overdue(sip):
+    def core(request, tx):
+        if request.method != "SUBSCRIBE":
+            return 200
+        with tx.accept_subscription("presence", body="on") as notifier:
+            while not notifier.wait(600):
+                notifier.notify()
+        return None
+
+    stack = sip.serve(core, limits=Limits(overdue=2))
+    peer = Peer(sip, "10.0.0.50", lambda request: 200)
+    for _ in range(3):
+        peer.ask("SUBSCRIBE", event="presence", contact=f"<{peer.uri}>", expires=60)
+    assert (stack.stats()["subscriptions"], stack.stats()["overdue"]) == (3, 0)
+    peer.ask("OPTIONS")
+    assert peer.statuses == [200] * 4
+    sip.advance(100)
+    assert stack.engine.workers.busy == 0
+
+
+def test_core_that_goes_on_after_its_subscription_is_overdue(sip):
+    def core(request, tx):
+        with tx.accept_subscription("presence", body="on") as notifier:
+            notifier.wait()
+        tx.stack.clock.sleep(600)
+
+    stack = sip.serve(core)
+    peer = Peer(sip, "10.0.0.50", lambda request: 200)
+    peer.ask("SUBSCRIBE", event="presence", contact=f"<{peer.uri}>", expires=60)
+    sip.advance(100)
+    assert stack.stats()["overdue"] == 1
+    sip.advance(600)
+    assert stack.stats()["overdue"] == 0
+
+
+def test_core_that_waits_in_a_subscription_of_its_own_is_not_overdue(sip):
+    def presence(request, tx):
+        with tx.accept_subscription("presence", body="on") as notifier:
+            notifier.wait()
+
+    sip.stack(presence, host="10.0.0.2")
+
+    def core(request, tx):
+        tx.respond(202)
+        with tx.stack.subscribe("sip:bob@10.0.0.2", event="presence", expires=60) as subscription:
+            for _ in subscription.notifies(timeout=30):
+                pass
+
+    stack = sip.serve(core)
+    peer = Peer(sip, "10.0.0.50")
+    peer.ask("MESSAGE")
+    sip.advance(10)
+    assert (stack.stats()["subscriptions"], stack.stats()["overdue"]) == (1, 0)
+    sip.advance(100)
+
+
+def test_notifier_does_not_keep_the_request_of_a_core_that_has_returned(sip):
+    seen, requests = [], []
+
+    def core(request, tx):
+        requests.append(weakref.ref(tx))
+        seen.append(tx.accept_subscription("presence", body="on"))
+
+    sip.serve(core)
+    peer = Peer(sip, "10.0.0.50", lambda request: 200)
+    peer.ask("SUBSCRIBE", event="presence", contact=f"<{peer.uri}>")
+    sip.advance(40)
+    gc.collect()
+    assert seen[0].end is None
+    assert requests[0]() is None
+    seen[0].close()
 
 
 @pytest.mark.rfc("6665 4.1", "6665 4.2")

@@ -277,6 +277,8 @@ TOLD = {
     "address of nothing": (lambda: NameAddr(None), TypeError, 'got None: write NameAddr(URI.parse("sip:bob@example.com")'),
     "display that is none": (lambda: NameAddr(URI.parse("sip:a"), {"tag": "x"}), TypeError, "display must be a text, got {'tag'"),
     "store": (lambda: RegistrarProxy("x"), TypeError, "got 'x': write RegistrarProxy(Location())"),
+    "registrar by position": (lambda: RegistrarProxy(Registrar(Location())), TypeError, "write RegistrarProxy(registrar=Registrar(...))"),
+    "number of an office": (lambda: Request("OPTIONS", "200"), InvalidValue, "'200': write sip:200@example.com"),
     "codec in a stream": (lambda: sdp.MediaStream("audio", 9, sdp.PCMU), TypeError, "write codecs=(sdp.PCMU,)"),
     "format in a stream": (lambda: sdp.MediaStream("image", 9, formats="t38"), TypeError, "write formats=('t38',)"),
     "next_hop": (lambda: Stack().send(Request("OPTIONS", "sip:a"), 5060), TypeError, 'write next_hop="sip:192.0.2.1"'),

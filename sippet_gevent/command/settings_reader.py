@@ -162,7 +162,7 @@ class Reading:
         tables = [*BY_TABLE, *REPEATED]
         known += [each.removeprefix(prefix) for each in tables if each.startswith(prefix) and each]
         known = list(dict.fromkeys(each for each in known if each and "." not in each))
-        near = difflib.get_close_matches(path[-1], known, 1, 0.5)
+        near = difflib.get_close_matches(path[-1], known, 1, 0.7)
         write = near[0] if near else f"one of {', '.join(sorted(known))}"
         if table and (path[-1] in BY_TABLE[""] or path[-1] in REPEATED):
             write = f"{path[-1]} above the first table of the file"

@@ -63,9 +63,10 @@ class RegistrarProxy(Core):
                 raise TypeError("a Registrar has its Location: leave out location")
             location = registrar.location
         if location is not None and not isinstance(location, Location):
+            given = "registrar=Registrar(...)" if isinstance(location, Registrar) else "Location()"
             raise TypeError(
                 f"location must be a Location, got {excerpt(location)}: write "
-                "RegistrarProxy(Location())"
+                f"RegistrarProxy({given})"
             )
         self._location = location
         self._registrar = registrar

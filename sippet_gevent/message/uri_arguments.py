@@ -46,6 +46,8 @@ def meant(text: str, *, is_sip: bool = False) -> str:
     inner = _SLASHES.sub(r"\1", _inner(text), count=1)
     if _TELEPHONE(inner):
         return f"sip:{inner}@example.com" if is_sip else f"tel:{inner}"
+    if inner.isascii() and inner.isdigit():  # a number of an office, which has a host
+        return f"sip:{inner}@example.com"
     try:
         uri = URI.parse(inner if has_scheme(inner) else f"sip:{inner}")
     except ParseError:

@@ -128,8 +128,8 @@ class Limits:
     for the subscription."""
     overdue: int = 10_000
     """Cores that still run although their request is answered or timed out, and that hold no call
-    and no subscription. Beyond this number, new requests get 503. A core that never returns holds its greenlet forever. A log line shows where
-    it waits."""
+    and no subscription. Beyond this number, new requests get 503. A core that never returns holds
+    its greenlet forever. A log line shows where it waits."""
     transactions: int = 1_000_000
     """Transactions at the same time. A further request gets 503. At 20,000 requests a second,
     640,000 transactions wait for their last timer."""

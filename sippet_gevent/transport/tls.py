@@ -216,6 +216,7 @@ def _load(load: Callable[..., None], *files: Path | None) -> None:
             raise InvalidValue(
                 f"cannot load {shown}: no PEM file of a certificate and its private key"
             ) from error
+        write = ": write the path of a PEM file" if isinstance(error, FileNotFoundError) else ""
         raise InvalidValue(
-            f"cannot load {shown}: {getattr(error, 'strerror', None) or error}"
+            f"cannot load {shown}: {getattr(error, 'strerror', None) or error}{write}"
         ) from error

@@ -283,6 +283,13 @@ def test_mistake_names_file_line_key_and_what_to_write(problems, text, problem):
     assert problems(text) == [problem]
 
 
+def test_key_that_is_like_no_other_gets_the_list_of_keys(problems):
+    (problem,) = problems("[trunks.a]\naccount = 'sip:1@a.example'\ncalls = 3")
+    assert problem.startswith(
+        "sippet.toml:3: [trunks.a] calls: there is no such key: write one of account, anonymous, "
+    )
+
+
 NUMBERS = [row for row in ROWS if re.fullmatch(r"[0-9.]+", row.example)]
 
 OUTSIDE = ("nan", "inf", "-inf", "-1", "-0.5", "1e300", "9" * 400, "true", '"x"', "[1]")

@@ -13,7 +13,7 @@ from typing import Protocol
 from ..engine.users import ServerRecord, ServerUser
 from ..errors import Reject
 from ..message.message import Request, Response
-from ..observe.log_values import Plain, Quoted
+from ..observe.log_values import Plain, Quoted, call_id_in
 from ..transaction.machines import INVITE_SERVER
 from ..transport.base import Flow
 from .core import Core, CoreFunction, check_core
@@ -275,7 +275,10 @@ class Dispatcher:
         stack = self._stack
         text = 'transaction failed: transaction="%r" call_id=%s reason="%s"'
         request = getattr(transaction, "request", None)
-        call_id = Plain("" if request is None else request.headers.get("Call-ID"))
+        if request is None:  # it is freed with the final response, which has the same Call-ID
+            call_id = call_id_in(getattr(transaction, "last", None))
+        else:
+            call_id = Plain(request.headers.get("Call-ID"))
         stack.engine.counters.info(
             "transaction failed", stack.clock.now(), text, transaction, call_id, error, log=log
         )

@@ -16,7 +16,7 @@ from ..errors import InvalidValue, TransactionTimeout, TransportError
 from ..message.message import Message, Request, Response
 from ..message.via import Via
 from ..observe.counters import Counters
-from ..observe.log_values import Plain
+from ..observe.log_values import Plain, call_id_in
 from ..observe.tap import Tap
 from ..runtime.clock import LOOK_AGAIN, Clock
 from ..runtime.limits import Limits
@@ -124,10 +124,13 @@ class TransactionLayer:
             self.counters.send_errors += 1
             self._warn_unsent(flow, response, error)
 
-    def _warn_unsent(self, flow: Flow, message: Message | None, problem: object) -> None:
+    def _warn_unsent(self, flow: Flow, message: Message | bytes | None, problem: object) -> None:
         """Log a response that cannot be sent. `message` is the response or its request."""
         text = 'response not sent: destination=%s call_id=%s reason="%s"'
-        call_id = Plain("" if message is None else message.headers.get("Call-ID"))
+        if isinstance(message, Message):
+            call_id = Plain(message.headers.get("Call-ID"))
+        else:
+            call_id = call_id_in(message)
         self.counters.warn("send", self._now(), text, flow, call_id, problem)
 
     # ---- effects
@@ -146,7 +149,7 @@ class TransactionLayer:
                             if isinstance(tx, ServerRecord):
                                 if self.cores.reroute(tx, payload):
                                     continue
-                                self._warn_unsent(tx.flow, tx.request, Plain(str(error)))
+                                self._warn_unsent(tx.flow, payload, Plain(str(error)))
                             self.counters.send_errors += 1
                             error.flow = tx.flow
                             pending += tx.handle(TRANSPORT_ERROR, self._now(), error)
@@ -332,7 +335,7 @@ class TransactionLayer:
 
     def undelivered(self, tx: ServerRecord, error: TransportError) -> None:
         """Fail a response that has found no other way. The caller has counted the send error."""
-        self._warn_unsent(tx.flow, tx.request, error)
+        self._warn_unsent(tx.flow, tx.last, error)
         if tx.state is not TERMINATED:
             self.drive(tx, tx.handle(TRANSPORT_ERROR, self._now(), error))
 

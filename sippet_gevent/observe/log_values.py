@@ -122,3 +122,12 @@ def _shown(kind: type[Text], argument: object) -> object:
     if isinstance(argument, (int, float)):
         return argument
     return kind(excerpt(argument) if isinstance(argument, (str, bytes)) else argument)
+
+
+_CALL_ID = re.compile(rb"^(?:Call-ID|i)[ \t]*:[ \t]*([^\r\n]*)", re.I | re.M).search
+
+
+def call_id_in(message: bytes | None) -> Plain:
+    """Return the Call-ID of a message that is kept as bytes alone, "" if it has none."""
+    found = None if message is None else _CALL_ID(message)
+    return Plain("" if found is None else found[1].decode("utf-8", "replace"))

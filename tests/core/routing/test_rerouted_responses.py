@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import gevent
 import pytest
 from gevent import socket
@@ -282,6 +284,18 @@ def test_provisional_response_without_a_way_is_counted(server, caplog):
     until(lambda: after)
     assert after == ["proceeding"]  # the transaction remains in its state
     assert "no way back to phone.example" in caplog.text
+
+
+def test_final_response_without_a_way_is_logged_with_its_call_id(server, caplog):
+    caplog.set_level(logging.INFO, "sippet_gevent")
+    ask(server, f"phone.example:{free_port()}", "INVITE")
+    call_id = server.seen[0].request.call_id
+    server.go.set()
+    until(lambda: "transaction failed" in caplog.text)
+    lines = [record.getMessage() for record in caplog.records]
+    for event in ("response not sent: destination=", "transaction failed: "):
+        (line,) = [line for line in lines if line.startswith(event)][:1]
+        assert f" call_id={call_id} reason=" in line
 
 
 def test_searches_for_a_way_are_bounded(server, monkeypatch):

@@ -12,12 +12,13 @@ import errno
 import logging
 import os
 import struct
+from contextlib import suppress
 from itertools import count, cycle
 from pathlib import Path
 
 import gevent
 from gevent import socket
-from gevent.queue import Full, Queue
+from gevent.queue import Empty, Full, Queue
 
 from sippet_gevent import Flow, Framer, Stack, Transport, TransportError
 
@@ -112,6 +113,13 @@ class UnixFlow(Flow):
             self.close(error.strerror)
         else:
             self.close("the bytes of the peer were no SIP message")
+
+    def flush(self):
+        """Write what waits in the queue, as far as the peer takes it at once."""
+        self._socket.settimeout(0)
+        with suppress(Empty, OSError):
+            while (data := self._queue.get_nowait()) is not None:
+                self._socket.sendall(data)
 
     def close(self, problem="closed"):
         """End the connection and report that to its transactions. Never waits."""
@@ -221,6 +229,7 @@ class Unix(Transport):
         self._socket = None
         self.path(*self.local).unlink(missing_ok=True)
         for flow in [*self.flows]:
+            flow.flush()  # the last ACK and BYE
             flow.close()
 
 

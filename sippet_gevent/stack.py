@@ -6,6 +6,7 @@ It has no logic of its own. The file is long because it documents all public met
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ from .core.b2bua.session import BridgingSession
 from .core.capabilities import Capabilities
 from .core.client.sender import Sender
 from .core.client.targets import AllowTarget
+from .core.client.transaction import ClientTransaction
 from .core.core import Core, CoreFunction
 from .core.dialog.call import Call, MayReplace
 from .core.dialog.dialogs import Dialogs
@@ -39,6 +41,7 @@ from .core.registration.registrations import Registrations
 from .core.routing.keepalive import KeepAlives
 from .core.routing.own_names import Names
 from .core.routing.rerouted_responses import ReroutedResponses
+from .core.server import ServerTransaction
 from .core.statistics import Statistics, statistics, unfinished
 from .core.user_agent_client import UserAgentClient
 from .engine.engine import Engine
@@ -296,6 +299,7 @@ class Stack(UserAgentClient):
     def stop(self, timeout: float | None = None) -> None:
         """Close everything: registrations, calls, transactions and connections.
 
+        Calls get a BYE. Requests without a final response get 503, and phones that ring a CANCEL.
         Bindings at registrars are removed, and no answer is waited for. Up to 16 leave at once. If
         there are more, stop() takes up to 10 seconds for them, so that a registrar gets no burst:
         they leave by 20 a second, or faster if they are more than 216. A second stop() meanwhile
@@ -326,6 +330,8 @@ class Stack(UserAgentClient):
     def _end(self) -> None:
         try:
             self.registrations.stop()
+            self.dialogs.hang_up()
+            self._refuse_unanswered()
             self.dialogs.stop()
         finally:
             # before connections end, so that no request goes on to its next target
@@ -341,6 +347,21 @@ class Stack(UserAgentClient):
             self.callbacks.kill(block=False)
             self.names.forget()
             self._stopped.set()
+
+    def _refuse_unanswered(self) -> None:
+        """Answer each request that has no final response with 503, and cancel our INVITEs.
+
+        Otherwise a phone that rings would go on when this process no longer exists, and neither
+        side would be told. Nothing is waited for: an INVITE without any response is left alone,
+        because it must not be cancelled yet (§9.1).
+        """
+        engine = self.engine
+        for server in [*engine.servers.values()]:
+            if server.is_unanswered and isinstance(server.user, ServerTransaction):
+                server.user.leave(random.randint(*engine.limits.retry_after))
+        for client in [*engine.clients.values()]:
+            if client.is_unanswered and isinstance(client.user, ClientTransaction):
+                client.user.cancel()
 
     def run(self, *addresses: str, drain: float = DRAIN_SECONDS) -> None:
         """Run the stack as a program, as `sippet serve` does. Returns when the stack has stopped.

@@ -275,6 +275,23 @@ def test_unix_transport_calls_by_itself(serve_unix, run, tmp_path):
     assert caller.text == "hello has answered: sip:hello:5060;transport=unix\n"
 
 
+def test_unix_transport_writes_its_last_messages_when_it_stops(unix):
+    ends = []
+
+    def core(request, tx):
+        with tx.accept() as call:
+            call.wait(PATIENCE)
+        ends.append(str(call.end))
+
+    unix("hello", core)
+    alice = unix("alice")
+    with alice.invite("sip:hello;transport=unix", timeout=PATIENCE):
+        pass
+    alice.stop()
+    until(lambda: ends)
+    assert ends == ["bye by peer"]
+
+
 def test_unix_peer_that_dies_ends_the_transaction(serve_unix, unix):
     program = serve_unix()
     alice = unix("alice")

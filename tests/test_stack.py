@@ -9,6 +9,7 @@ import pytest
 
 from sippet_gevent import (
     URI,
+    Cancelled,
     Core,
     InvalidValue,
     Request,
@@ -18,6 +19,8 @@ from sippet_gevent import (
     TransactionStateError,
     Transport,
     TransportError,
+    bridge,
+    forward,
 )
 from sippet_gevent.runtime.limits import Limits
 from tests.conditions import PATIENCE, until
@@ -192,6 +195,43 @@ def test_stop_does_not_wait_for_ever(sip):
     stopping = gevent.spawn(stack.stop, 3)
     sip.advance(4)
     assert stopping.ready()
+
+
+def rings(request, tx):
+    tx.respond(180)
+    tx.wait(100)
+    return 486
+
+
+@pytest.mark.parametrize(
+    "core",
+    [
+        rings,
+        lambda request, tx: forward(request, tx, "sip:bob@10.0.0.9"),
+        lambda request, tx: bridge(request, tx, "sip:bob@10.0.0.9"),
+    ],
+    ids=["core", "forward", "bridge"],
+)
+def test_call_that_rings_when_the_drain_is_over_gets_503(sip, core):
+    fates = []
+
+    def phone(request, tx):
+        tx.respond(180)
+        try:
+            tx.wait(100)
+        except Cancelled:
+            fates.append("cancelled")
+            raise
+
+    sip.stack(phone, host="10.0.0.9")
+    stack = sip.stack(core)
+    asked = sip.ask(stack, "INVITE sip:x@example.com")
+    stopping = gevent.spawn(stack.stop, 3)
+    sip.advance(4)
+    assert stopping.ready()
+    assert asked.statuses[-1] == 503
+    assert asked.responses[-1].retry_after is not None
+    assert fates == ([] if core is rings else ["cancelled"])
 
 
 def test_stack_beyond_its_transactions_answers_503(sip):

@@ -827,6 +827,13 @@ class ServerTransaction(Handler):
         self._end_early(408)
         self._end(error)
 
+    def leave(self, retry_after: int) -> None:
+        """Refuse the request with 503, because the stack stops."""
+        if self.call is not None:
+            self.call._finish_early(End("stack", "stopped"))
+        stopped = TransportError("the stack has stopped")
+        self._refuse_for_core(503, stopped, {"retry_after": retry_after})
+
     def ended(self) -> None:
         """Note that the record is gone. If there was no answer, the stack has stopped."""
         if not self.answered:

@@ -293,7 +293,7 @@ class Dialogs:
                 known._leave_dialog()
                 self.hold(known.dialog)
 
-    def stop(self) -> None:
+    def hang_up(self) -> None:
         """Hang up all calls, without waiting for ACKs.
 
         The names in their targets are resolved for at most LEAVE_SECONDS. A ringing INVITE may be
@@ -307,6 +307,9 @@ class Dialogs:
                 leaving.update((call, gevent.spawn(call._leave)) for call in further)
                 gevent.joinall([*leaving.values()])
         gevent.killall([*leaving.values()])
+
+    def stop(self) -> None:
+        """Forget all calls and subscriptions, without a message to the peers."""
         for call in [*self._calls.values()]:
             for usage in call.dialog.usages:  # the call itself is the first
                 usage._drop()

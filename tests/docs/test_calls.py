@@ -582,6 +582,32 @@ def test_notifying_and_subscribing_blocks_talk_to_each_other(sip, capsys):
     assert served.stack.stats()["subscriptions"] == 0
 
 
+def test_presence_block_tells_when_a_phone_comes_and_goes(sip):
+    made = block("presence")
+    sip.serve(made.stack)
+    host = made.stack.addresses[0].removeprefix("udp:")
+    phone, heard = sip.stack(host="10.0.0.9"), []
+
+    def watch():
+        with phone.subscribe(f"sip:bob@{host}", event="presence") as subscription:
+            for notify in subscription:
+                heard.append(re.search(b"<basic>(.*)</basic>", notify.body)[1])
+
+    def register(expires):
+        headers = {"contact": "<sip:bob@10.0.0.9>", "to": f"<sip:bob@{host}>"}
+        sip.run(phone.request, "REGISTER", f"sip:{host}", expires=expires, **headers)
+        sip.settle()
+
+    watching = gevent.spawn(watch)
+    sip.settle()
+    for expires in (600, 600, 0):
+        register(expires)
+    assert heard == [b"closed", b"open", b"open", b"closed"]
+    watching.kill(block=False)
+    sip.advance(40)
+    assert made.watching == {}
+
+
 def test_clicking_block_tells_how_the_target_answers(sip, capsys):
     @(phone := sip.stack()).on("REFER")
     def refer(request, tx):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -75,3 +76,16 @@ def test_transport_block_talks_to_itself():
 def test_machines_block_draws_the_figures(capsys):
     block("machines")
     assert capsys.readouterr().out.count("starts ") == 4
+
+
+def test_metrics_block_shows_counters_and_the_numbers_in_dicts(sip):
+    made = block("metrics")
+    stack = sip.serve(made.stack)
+    started = []
+    sip.ask(stack, "OPTIONS sip:office@example.com")
+    (text,) = made.page({}, lambda status, headers: started.append(status))
+    lines = text.decode().splitlines()
+    assert started == ["200 OK"]
+    assert "sip_received 1" in lines
+    assert "sip_overload_state 0" in lines
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]* [0-9.]+", line) for line in lines)

@@ -57,7 +57,8 @@ def on_terminal(popen):
 
     def run(*arguments, feed=lambda input, shown: False, **environment):
         ours, theirs = pty.openpty()
-        environment = {"TERM": "xterm", **environment}
+        # Sphinx, which other tests import, sets NO_COLOR in this process
+        environment = {"TERM": "xterm", "NO_COLOR": "", **environment}
         with popen(
             "parse",
             *arguments,

@@ -8,24 +8,22 @@ from collections.abc import Callable
 
 TEXT = "m=audio 49170 RTP/AVP 0 8 97\r\n" * 7000
 
-AT_REST = 0.00145
+AT_REST = 0.0083
 """Seconds of CPU that do_as_a_parser() took on the machine where the limits were set, when nothing else ran."""
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
     """Do some work and return the seconds of CPU that it took in this thread.
 
-    The garbage collector rests meanwhile: it looks at everything the tests before this one have left in memory.
+    The garbage collector looks at nothing meanwhile that the tests before this one have left in memory.
     """
-    was_enabled = gc.isenabled()
-    gc.disable()
+    gc.freeze()
     try:
         start = time.thread_time()
         work()
         return time.thread_time() - start
     finally:
-        if was_enabled:
-            gc.enable()
+        gc.unfreeze()
 
 
 def do_as_a_parser() -> None:

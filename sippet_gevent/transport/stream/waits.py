@@ -122,4 +122,5 @@ class Waits:
         late = max(time.monotonic() - self.probe_at, 0.0)
         self.probe_at = 0.0
         was_long, self._was_long = self._was_long, late >= LONG
-        self._events.waited(self, late, stands=was_long)
+        if was_long or self._was_long:  # most turns are short, and say nothing of other transports
+            self._events.waited(self, late, stands=was_long)

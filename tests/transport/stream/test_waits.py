@@ -108,18 +108,17 @@ def test_queues_stand_while_any_connection_has_a_mark(waits):
     assert [stands for _, _, stands in waits.reports] == [False, True, True, False]
 
 
-def test_long_turn_of_the_loop_is_reported(waits):
-    lates = []
-    for seconds in (0.0, 0.2, 0.2):
+def test_long_turns_of_the_loop_are_reported_and_the_first_short_one_after_them(waits):
+    for seconds in (0.0, 0.2, 0.2, 0.0, 0.0):
         waits.look()
-        if seconds:
-            end = time.monotonic() + PROBE + seconds
-            while time.monotonic() < end:
-                pass
+        end = time.monotonic() + PROBE + seconds
+        while seconds and time.monotonic() < end:
+            pass
         until(lambda: not waits.probe_at)
-        lates.append(waits.reports.pop()[1:])
-    assert lates[1][0] >= 0.2 and lates[2][0] >= 0.2 > LONG
-    assert not lates[0][1] and lates[2][1]
+    lates = [late for _, late, _ in waits.reports[:2]]
+    assert min(lates) >= 0.2 > LONG
+    stands = [stands for _, _, stands in waits.reports]
+    assert stands[:3] == [False, True, True]  # later ones only on a machine that is busy
 
 
 def test_probe_does_not_keep_the_loop_running(waits):

@@ -27,6 +27,9 @@ least."""
 LONG = 0.02
 """Seconds of a long turn. Turns in which a burst is served are shorter."""
 
+REST = 0.02
+"""Seconds without a read after a long turn. Then nothing has waited for a while."""
+
 
 class Marked(Protocol):
     """A connection that may have a mark."""
@@ -51,7 +54,8 @@ class Waits:
     """
 
     __slots__ = (
-        "_events", "_stands", "_timer", "_transport", "_was_long", "marks", "probe_at",
+        "_events", "_probed_at", "_stands", "_timer", "_transport", "_was_long", "marks",
+        "probe_at",
     )  # fmt: skip
 
     def __init__(self, transport: Transport) -> None:
@@ -60,6 +64,7 @@ class Waits:
         self._timer: Any = None
         self.probe_at = 0.0
         """When the timer is due, 0.0 if it does not run."""
+        self._probed_at = 0.0
         self._stands = self._was_long = False
         self.marks = 0
         """Connections that have a mark."""
@@ -114,13 +119,16 @@ class Waits:
 
     def look(self) -> None:
         """Measure the turn of the loop in which something is read. Call it if `probe_at` is 0."""
-        self.probe_at = time.monotonic() + PROBE
+        now = time.monotonic()
+        self.probe_at = now + PROBE
+        if now - self._probed_at >= REST:
+            self._was_long = False
         self._timer.again(self._probed)
 
     def _probed(self) -> None:
         self._timer.stop()
-        late = max(time.monotonic() - self.probe_at, 0.0)
-        self.probe_at = 0.0
+        now = self._probed_at = time.monotonic()
+        late, self.probe_at = max(now - self.probe_at, 0.0), 0.0
         was_long, self._was_long = self._was_long, late >= LONG
         if was_long or self._was_long:  # most turns are short, and say nothing of other transports
             self._events.waited(self, late, stands=was_long)

@@ -8,7 +8,8 @@ import gevent
 import pytest
 
 from sippet_gevent.transport.base import IGNORED
-from sippet_gevent.transport.stream.waits import LONG, OVERDUE, PROBE, Waits
+from sippet_gevent.transport.stream import waits as waits_module
+from sippet_gevent.transport.stream.waits import LONG, OVERDUE, PROBE, REST, Waits
 
 from ...conditions import until
 
@@ -108,17 +109,30 @@ def test_queues_stand_while_any_connection_has_a_mark(waits):
     assert [stands for _, _, stands in waits.reports] == [False, True, True, False]
 
 
-def test_long_turns_of_the_loop_are_reported_and_the_first_short_one_after_them(waits):
+def turn(waits, seconds):
+    """Read something, and keep the loop busy for so long after the timer was due."""
+    waits.look()
+    end = time.monotonic() + PROBE + seconds
+    while seconds and time.monotonic() < end:
+        pass
+    until(lambda: not waits.probe_at)
+
+
+def test_long_turns_of_the_loop_are_reported_and_the_first_short_one_after_them(waits, monkeypatch):
+    monkeypatch.setattr(waits_module, "REST", 10.0)
     for seconds in (0.0, 0.2, 0.2, 0.0, 0.0):
-        waits.look()
-        end = time.monotonic() + PROBE + seconds
-        while seconds and time.monotonic() < end:
-            pass
-        until(lambda: not waits.probe_at)
+        turn(waits, seconds)
     lates = [late for _, late, _ in waits.reports[:2]]
     assert min(lates) >= 0.2 > LONG
     stands = [stands for _, _, stands in waits.reports]
     assert stands[:3] == [False, True, True]  # later ones only on a machine that is busy
+
+
+def test_turns_are_long_one_after_the_other_only_while_the_loop_does_not_rest(waits):
+    for _ in range(3):
+        turn(waits, 0.1)
+        gevent.sleep(2 * REST)
+    assert [stands for _, _, stands in waits.reports] == [False] * 3
 
 
 def test_probe_does_not_keep_the_loop_running(waits):

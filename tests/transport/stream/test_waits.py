@@ -47,14 +47,14 @@ def waits():
 def test_wait_is_reported_when_all_bytes_before_the_mark_are_served(waits):
     flow = Flow(in_kernel=1000)
     waits.mark(flow)
-    flow.marked_at -= 0.2
+    flow.marked_at -= 0.05
     flow.before_mark -= 999
     waits.served(flow)
     assert waits.reports == []
     flow.before_mark, flow.in_kernel = flow.before_mark - 1, 0
     waits.served(flow)
     ((source, seconds, stands),) = waits.reports
-    assert source == "tcp" and 0.2 <= seconds < 0.3 and not stands
+    assert source == "tcp" and 0.05 <= seconds < 5 and not stands
     assert not flow.marked_at and waits.marks == 0
 
 
@@ -65,13 +65,13 @@ def test_wait_that_takes_long_is_reported_before_the_mark_is_passed(
     flow = Flow()
     waits.mark(flow)
     flow.before_mark, flow.has_backlog = before_mark, has_backlog
-    flow.marked_at -= OVERDUE - 0.1
+    flow.marked_at -= 0.05
     waits.served(flow)
     assert waits.reports == []
-    flow.marked_at -= 0.1
+    flow.marked_at -= OVERDUE
     waits.served(flow)
     assert [(source, stands) for source, _, stands in waits.reports] == [("tcp", True)]
-    assert OVERDUE <= waits.reports[0][1] < 2 * OVERDUE and flow.marked_at
+    assert OVERDUE <= waits.reports[0][1] < 5 and flow.marked_at
     waits.forget(flow)
 
 
@@ -120,12 +120,17 @@ def turn(waits, seconds):
 
 def test_long_turns_of_the_loop_are_reported_and_the_first_short_one_after_them(waits, monkeypatch):
     monkeypatch.setattr(waits_module, "REST", 10.0)
-    for seconds in (0.0, 0.2, 0.2, 0.0, 0.0):
+    for seconds in (0.2, 0.2, 0.0):
         turn(waits, seconds)
-    lates = [late for _, late, _ in waits.reports[:2]]
-    assert min(lates) >= 0.2 > LONG
-    stands = [stands for _, _, stands in waits.reports]
-    assert stands[:3] == [False, True, True]  # later ones only on a machine that is busy
+    assert [stands for _, _, stands in waits.reports] == [False, True, True]
+    assert min(late for _, late, _ in waits.reports[:2]) >= 0.2 > LONG
+
+
+def test_short_turns_are_not_reported(waits, monkeypatch):
+    monkeypatch.setattr(waits_module, "LONG", 10.0)  # however busy the machine is
+    for _ in range(2):
+        turn(waits, 0.0)
+    assert waits.reports == []
 
 
 def test_turns_are_long_one_after_the_other_only_while_the_loop_does_not_rest(waits):
